@@ -40,6 +40,9 @@ from app.rpc.server.websocket_opening import open_context
 _log = logging.getLogger("ado.rpc")
 _REFUSED_BATCHES = 10  # up to so many times the allowed calls of a frame are refused one by one
 _PING_BURST_SECONDS = 10
+_TURN_SECONDS = 0.005
+"""After so long a subscription lets others go on: a page of a log has thousands of items, and a quick reader takes each
+at once."""
 
 
 class Socket:
@@ -222,9 +225,13 @@ class Socket:
         try:
             items = self._subscribe(request)
             await self._frames.send(envelope.state_frame(request.id, "started", jsonrpc=request.jsonrpc))
+            turn_ends_at = time.monotonic() + _TURN_SECONDS
             try:
                 async for item in items:
                     await self._frames.send(_item_frame(request, item))
+                    if time.monotonic() >= turn_ends_at:
+                        await asyncio.sleep(0)
+                        turn_ends_at = time.monotonic() + _TURN_SECONDS
             finally:
                 await items.aclose()  # type: ignore[attr-defined]
         except ClientGone:

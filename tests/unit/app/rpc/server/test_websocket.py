@@ -9,7 +9,10 @@ from support.wire import FLOODED, Gate, Served, request
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from app.rpc.server import websocket
 from app.rpc.server.gate import WireLimits
+from app.rpc.server.procedure import subscription
+from app.rpc.server.registry import Registry
 
 QUERY = "/trpc/a.greet?input=%7B%22name%22%3A%22x%22%7D"
 
@@ -67,6 +70,31 @@ async def test_a_subscription_sends_started_items_and_stopped(served):
         {"id": 1, "result": {"type": "data", "id": "2", "data": {"id": "2", "data": {"n": 2}}}},
         {"id": 1, "result": {"type": "stopped"}},
     ]
+
+
+async def test_others_go_on_while_a_subscription_has_many_items_at_once(monkeypatch):
+    turns, seen = 0, set()
+
+    @subscription(access="read")
+    async def many(context):
+        for number in range(500):
+            seen.add(turns)
+            yield number
+
+    async def go_on():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(websocket, "_TURN_SECONDS", 0)
+    async with Served(Gate(), WireLimits(), registry=Registry({"a.many": many})) as served, opened(served) as socket:
+        other = asyncio.create_task(go_on())
+        answer = await ask(socket, call(1, "a.many", "subscription"))
+        while answer["result"]["type"] != "stopped":
+            answer = json.loads(await socket.recv())
+        other.cancel()
+    assert len(seen) == 500
 
 
 async def test_a_subscription_resumes_after_its_last_event_id(served):
