@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from support.program import Cluster
+from support.program import PATIENT, Cluster
 
 from app.client import Ado
 from app.rpc.client import CallError, HttpClient
@@ -12,7 +12,7 @@ from app.rpc.client import CallError, HttpClient
 @pytest.fixture
 def cluster(dsn, home):
     """Two replicas to which a worker that sends no heartbeats stays idle for the length of a test."""
-    made = Cluster(dsn, home, env={"ADO_LEASE_SECONDS": "600", "ADO_SUSPECT_SECONDS": "300"})
+    made = Cluster(dsn, home, env=PATIENT)
     try:
         yield made.add_replicas(2)
     finally:

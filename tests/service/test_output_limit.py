@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from support.program import Cluster
+from support.program import PATIENT, Cluster
 
 from app.log.appender import OTHER_BYTES
 from app.rpc.client import CallError, HttpClient
@@ -17,7 +17,7 @@ CHUNK = 30_000
 @pytest.fixture
 def limited(dsn, home):
     """Two replicas whose leases outlast a test: the worker that the test is sends no heartbeats."""
-    env = {"ADO_OUTPUT_BYTES": str(LIMIT), "ADO_LEASE_SECONDS": "600", "ADO_SUSPECT_SECONDS": "300"}
+    env = {"ADO_OUTPUT_BYTES": str(LIMIT), **PATIENT}
     made = Cluster(dsn, home, env=env)
     try:
         yield made.add_replicas(2)

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from support.program import Cluster
+from support.program import PATIENT, Cluster
 
 from app.rpc.client import CallError, Client, HttpClient
 
@@ -19,7 +19,7 @@ def clients(cluster):
 @pytest.fixture
 def cluster(dsn, home):
     """Two replicas whose leases outlast a test: the worker that the test is sends no heartbeats."""
-    made = Cluster(dsn, home, env={"ADO_LEASE_SECONDS": "600", "ADO_SUSPECT_SECONDS": "300"})
+    made = Cluster(dsn, home, env=PATIENT)
     try:
         yield made.add_replicas(2)
     finally:

@@ -8,7 +8,7 @@ import urllib.request
 from urllib.parse import quote
 
 import pytest
-from support.program import Cluster, until
+from support.program import PATIENT, Cluster, until
 
 from app.rpc.client import CallError, Client, HttpClient
 
@@ -68,7 +68,7 @@ class Writer:
 @pytest.fixture
 def cluster(dsn, home):
     """Two replicas whose leases outlast a test: the writer sends no heartbeats."""
-    made = Cluster(dsn, home, env={"ADO_LEASE_SECONDS": "600", "ADO_SUSPECT_SECONDS": "300"})
+    made = Cluster(dsn, home, env=PATIENT)
     try:
         yield made.add_replicas(2)
     finally:

@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from support.program import Cluster, until, write_token
+from support.program import PATIENT, Cluster, until, write_token
 
 
 @pytest.fixture
 def cluster(dsn, home):
     """Two replicas whose leases outlast a test: how soon a refused worker hears of its new token is not of interest."""
-    made = Cluster(dsn, home, env={"ADO_LEASE_SECONDS": "600", "ADO_SUSPECT_SECONDS": "300"})
+    made = Cluster(dsn, home, env=PATIENT)
     try:
         yield made.add_replicas(2)
     finally:

@@ -25,7 +25,7 @@ FAST = {
     "ADO_STOP_SECONDS": "0.5",
     "ADO_FAILED_SIGN_INS": "10000",
 }
-PATIENT = {"ADO_SUSPECT_SECONDS": "60", "ADO_LEASE_SECONDS": "120"}
+PATIENT = {"ADO_SUSPECT_SECONDS": "300", "ADO_LEASE_SECONDS": "600"}
 """For tests in which no worker is lost: one that the machine leaves without a processor is not lost either."""
 
 
