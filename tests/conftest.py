@@ -37,6 +37,7 @@ _numbers = itertools.count()
 hypothesis.settings.register_profile("ado", deadline=None)
 hypothesis.settings.load_profile("ado")
 _SESSION = pytest.StashKey[Session | Part]()
+_INCOMPLETE = 8  # not pytest's own code for failed tests, after which .ci/run may try those again
 _UNTRACKED = pytest.StashKey[set[str]]()
 
 
@@ -91,6 +92,16 @@ def pytest_collection_finish():
     gc.freeze()  # a million objects of the collection stay; to look at them again and again costs 5 % of the CPU time
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show what the processes of a failed test were doing: a failure in CI cannot be looked at again."""
+    report = yield
+    if call.when == "call" and report.failed:
+        clusters = {id(found): found for found in getattr(item, "funcargs", {}).values() if isinstance(found, Cluster)}
+        report.sections += [("the cluster", cluster.describe()) for cluster in clusters.values()]
+    return report
+
+
 def failures_in_ci(config):
     """Return what makes a run in CI fail although its tests passed. Elsewhere people write files meanwhile."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -106,8 +117,8 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
 
 
 def pytest_sessionfinish(session, exitstatus):
-    if exitstatus == 0 and failures_in_ci(session.config):
-        session.exitstatus = 1
+    if exitstatus in (0, 1) and failures_in_ci(session.config):
+        session.exitstatus = _INCOMPLETE
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,13 @@ FAST = {
 PATIENT = {"ADO_SUSPECT_SECONDS": "300", "ADO_LEASE_SECONDS": "600"}
 """For tests in which no worker is lost: one that the machine leaves without a processor is not lost either."""
 
+STATES = {
+    "workers": "select to_json(w)::text from ado.worker_status w order by worker_id limit 20",
+    "jobs": "select to_json(j)::text from ado.job_status j where status in ('queued', 'running') limit 20",
+}
+"""What describes the state of a cluster after a failure, each as one statement."""
+SHOWN = 3000  # bytes of a log: the reports of all processes of a failed test stay readable
+
 
 def until(condition, what="the condition", seconds=60.0):
     """Wait until a condition gives something true, and return it."""
@@ -227,6 +234,19 @@ class Cluster:
     def sql(self, statement, *values):
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             return connection.execute(statement, values).fetchall()
+
+    def describe(self):
+        """Return what explains a failed test: the workers, the jobs that have not ended, and the ends of the logs."""
+        parts = []
+        for title, statement in STATES.items():
+            try:
+                parts += [f"-- {title}", *(row[0] for row in self.sql(statement))]
+            except psycopg.Error as error:
+                parts.append(f"-- {title}: {error}")
+        for log in sorted(self.home.glob("*.log")):
+            text = log.read_bytes()[-SHOWN:].decode(errors="replace").replace(self.token, "…")
+            parts += [f"-- {log.name}", text.rstrip()]
+        return "\n".join(parts)
 
     def close(self):
         for process in self.processes:
