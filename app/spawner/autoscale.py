@@ -3,6 +3,9 @@
 More workers are started at once, fewer are kept only after a while: a range remembers since when more workers are ready
 than are needed, and the most that were needed meanwhile. When this has lasted for the cooldown, idle workers are
 retired down to that number, and the cooldown begins again. So between two decreases there is at least one cooldown.
+
+The cooldown also begins again when workers were lost meanwhile and no more are left than that number. Otherwise a burst
+before the loss would keep the rest for ever.
 """
 
 from __future__ import annotations
@@ -32,10 +35,12 @@ class RangeDecision:
     needed: int
     peak: int | None
     """The most workers that were needed since there are more; None: there are not more."""
+    restart: bool
+    """Whether the cooldown is over and begins again without a retirement."""
 
     def note(self, *, retired: bool) -> SurplusNote | None:
         """Return what the range has to remember, now that workers were retired or not; None: nothing new."""
-        if retired and self.peak is not None:
+        if (retired or self.restart) and self.peak is not None:
             return SurplusNote(self.range.capability, self.needed, restart=True)
         if self.peak == self.range.surplus_peak:
             return None
@@ -54,12 +59,14 @@ def judge(range: AutoscaleRange, queued: int, waiting: int, slots: int = 1) -> R
     wanted = -((range.target_queue * staying - waiting) // (slots + range.target_queue))
     jobs = min(waiting, max(0, min(room, wanted)) * slots)
     needed = max(range.minimum, min(range.ready, range.busy + queued))
-    retire, peak = 0, None
+    retire, peak, restart = 0, None, False
     if range.ready > needed:
         peak = needed
         if range.surplus_peak is not None and range.surplus_seconds is not None:
             peak = max(needed, range.surplus_peak)
-            retire = max(0, range.ready - peak) if range.surplus_seconds >= range.cooldown_seconds else 0
+            if range.surplus_seconds >= range.cooldown_seconds:
+                retire = max(0, range.ready - peak)
+                restart = not retire
     return RangeDecision(
         range,
         room,
@@ -69,6 +76,7 @@ def judge(range: AutoscaleRange, queued: int, waiting: int, slots: int = 1) -> R
         retire=retire,
         needed=needed,
         peak=peak,
+        restart=restart,
     )
 
 

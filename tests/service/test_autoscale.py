@@ -44,7 +44,7 @@ def turns(sizes):
 
 def add_spawner(cluster):
     urls, work_dir = ",".join(cluster.urls), str(cluster.home / "work")
-    env = {"ADO_WORKER_CAPABILITIES": "shell", "ADO_START_SECONDS": "10"}
+    env = {"ADO_WORKER_CAPABILITIES": "shell", "ADO_START_SECONDS": "20"}
     return cluster.start("spawner", "--max", "9", "--url", urls, "--work-dir", work_dir, env=env)
 
 

@@ -161,6 +161,21 @@ def test_nobody_is_retired_when_workers_were_lost_since_more_were_needed():
     assert outcome(limits) == (0, 0, 0, 0, 4)
 
 
+def test_what_a_burst_needed_does_not_keep_a_surplus_for_ever_after_a_worker_was_lost():
+    fleet = followed(one_range(1, 3, cooldown_seconds=2), [9, 2])
+    assert (len(fleet.busy), len(fleet.idle)) == (2, 1)  # two are needed while there are three
+    fleet.busy.pop()
+    for _ in range(12):
+        fleet.step(0)
+    assert fleet.sizes[-1] == 1
+
+
+def test_a_cooldown_begins_again_when_workers_were_lost():
+    over = one_range(workers=3, ready=3, busy=1, surplus_seconds=9.0, surplus_peak=3, maximum=9)
+    assert judge(over, 0, 0).note(retired=False) == SurplusNote("shell", 1, restart=True)
+    assert judge(replace(over, surplus_seconds=4.9), 0, 0).note(retired=False) is None
+
+
 def test_a_cooldown_begins_again_when_workers_were_retired():
     late = judge(one_range(workers=3, ready=3, busy=1, surplus_seconds=9.0, surplus_peak=2), 0, 0)
     assert (late.note(retired=True), late.note(retired=False)) == (SurplusNote("shell", 1, restart=True), None)
