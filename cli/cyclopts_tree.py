@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -39,7 +39,7 @@ def command(declared: Any) -> Any:
 def _function(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function with cyclopts' declarations beside ado's own in its annotations."""
     hints = get_type_hints(function, include_extras=True)
-    function.__annotations__ = {name: _hint(hint) for name, hint in hints.items()}
+    function.__annotations__ = {name: _declared(hint) for name, hint in hints.items()}
     return function
 
 
@@ -47,9 +47,24 @@ def _function(function: Callable[..., Any]) -> Callable[..., Any]:
 def _options(options: type) -> type:
     """Return a dataclass of options with cyclopts' declarations beside ado's own in its annotations."""
     hints = get_type_hints(options, include_extras=True)
-    options.__annotations__ = {name: _hint(hint) for name, hint in hints.items()}
+    options.__annotations__ = {name: _declared(hint) for name, hint in hints.items()}
     declared = getattr(options, "__ado_parameter__", None)
     return options if declared is None else _parameter(declared)(options)
+
+
+def _declared(hint: Any) -> Any:
+    """Return the annotation of a parameter as cyclopts needs it."""
+    takes = hint.__origin__ if get_origin(hint) is Annotated else hint
+    if int in (get_args(takes) or (takes,)):
+        return Annotated[_hint(hint), cyclopts.Parameter(converter=_whole_number)]
+    return _hint(hint)
+
+
+def _whole_number(type_hint: Any, tokens: Sequence[cyclopts.Token]) -> Any:
+    """Return the value of a parameter that takes a whole number: cyclopts alone rounds a fraction."""
+    if "." in tokens[0].value:
+        raise cyclopts.CoercionError(token=tokens[0], target_type=type_hint)
+    return cyclopts.convert(type_hint, tokens)
 
 
 def _hint(hint: Any) -> Any:

@@ -37,6 +37,7 @@ def said(*arguments):
         (["workers", "status", "-o", "jsn"], 'Did you mean "json"?', "see ado workers status --help"),
         (["token", "create", "--role", "viewr"], 'Did you mean "viewer"?', "see ado token create --help"),
         (["run", "--workers", "x", "hi"], "--workers x is not a whole number", "see ado run --help"),
+        (["run", "--max-turns", "1.5", "hi"], "--max-turns 1.5 is not a whole number", "see ado run --help"),
         (["run", "--cpu", "x", "hi"], "--cpu x is not a number", "see ado run --help"),
         (["workers", "scale", "x"], "COUNT x is not a whole number", "see ado workers scale --help"),
         (["users", "set", "a", "--running", "x"], "x is not a whole number or none", "see ado users set --help"),
