@@ -360,7 +360,7 @@ def test_no_page_has_a_serious_finding_of_axe(browsing, scheme, picture):
 
 
 def test_a_phone_shows_every_page_without_scrolling_sideways(browsing, cluster, picture):
-    name = browsing.create("echo " + "wide" * 100 + "; false", workers=12)
+    name = browsing.create("echo " + "wide" * 100 + "; false", workers=12, labels={"wide": "wide" * 50})
     page = browsing.open("/tasks", viewport={"width": 360, "height": 740})
     for path in (*PAGES, f"/tasks/{name}"):
         page.goto(cluster.urls[0] + path)
