@@ -38,7 +38,7 @@ from app.procedures.checks.ids import parse_job
 from app.procedures.sealed_environments import open_environments
 from app.rpc.server.procedure import mutation
 from app.shapes.claimed_jobs import ClaimedJob
-from app.shapes.records import AttemptRef, Job, Resources, Wire, attempt_ref
+from app.shapes.records import AttemptRef, Job, Resources, Wire, amounts, attempt_ref
 from db import jobs, model, tokens, workers
 from db.model import AttemptKey, JobCommand
 from db.workers import RegisteredWorker, Registration, Renewal
@@ -335,7 +335,7 @@ async def finish(context: Context, input: FinishInput) -> Job:
         message=input.message,
         after_seconds=input.after_seconds,
         result=_json(input.result),
-        usage=_json(input.usage),
+        usage=_json(amounts(input.usage)),
         health=input.health,
         credential=held.credential,
     )

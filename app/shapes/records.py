@@ -5,6 +5,7 @@ Tasks, jobs and workers as programs see them. They are made from the records of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal, Self
@@ -19,7 +20,8 @@ from db import model
 from db.model import Status
 from db.workers import WorkerRow
 
-Amount = Annotated[float, Meta(ge=0, le=2**60)]
+_MOST = 2**60
+Amount = Annotated[float, Meta(ge=0, le=_MOST)]
 WorkerState = Literal["starting", "idle", "busy", "suspect", "draining", "dead", "stopped"]
 
 
@@ -99,6 +101,17 @@ class Usage(Wire):
     """Runs of the agent from a prompt or message to its last word; only of tasks with a budget."""
 
 
+def amounts(usage: Any) -> dict[str, float] | None:
+    """Return the members of a usage that are amounts, for agents report anything; None if it is no object."""
+    if not isinstance(usage, Mapping):
+        return None
+    return {
+        name: value
+        for name, value in usage.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST
+    }
+
+
 class Result(Wire):
     """The final text of an AI agent; with ``cut`` it is only a part of that text."""
 
@@ -140,6 +153,7 @@ class Job(Wire):
             job,
             job_id=job_id(job.task_id, job.job),
             result_bytes=or_unset(job.left_out_bytes),
+            usage=or_unset(amounts(job.usage)),
             dropped_bytes=job.dropped_bytes or UNSET,
             pod=JobPod.of(job.pod) if job.pod else UNSET,
         )

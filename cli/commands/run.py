@@ -23,7 +23,7 @@ from cli.output import talk, write_one
 from cli.parameters import Notify
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, need_server
 from cli.remote.contexts import ServerContext
-from cli.remote.fleet import check_offered
+from cli.remote.fleet import check_offered, default_agent
 from cli.remote.follow import View
 from cli.remote.listing import workers_status
 from cli.remote.predecessors import check_waits
@@ -275,7 +275,7 @@ def _agents(request: _Request, client: HttpClient, server: ServerContext) -> lis
             for agent in agents:
                 check_offered(agent, status, installed)
         return agents
-    return [server.agent or preferred(_workers(client)["workers"], local_runs.offered()[0] if is_embedded else ())]
+    return [server.agent or default_agent(_workers(client), local_runs.offered()[0] if is_embedded else ())]
 
 
 def _workers(client: HttpClient) -> dict[str, Any]:

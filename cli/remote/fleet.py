@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from cli import exits
-from cli.agents import KNOWN, agent_names
+from cli.agents import KNOWN, agent_names, preferred
 from cli.errors import CliError, nearest
 from cli.render.ages import ago
 
@@ -17,9 +17,24 @@ _SILENT = frozenset({"suspect", "dead"})
 
 def offered(status: Mapping[str, Any]) -> set[str]:
     """Return the capabilities of live workers and of spawners that run."""
-    workers = [worker for worker in status["workers"] if worker["state"] in _LIVE]
-    spawners = [spawner for spawner in status.get("spawners", ()) if spawner["state"] == "running"]
-    return {name for one in (*workers, *spawners) for name in one["capabilities"]}
+    return {name for worker in _live(status) for name in worker["capabilities"]} | _from_spawners(status)
+
+
+def default_agent(status: Mapping[str, Any], from_new_workers: Iterable[str] = ()) -> str:
+    """Return the preferred AI agent of live workers, and of new ones: spawners', and those that would offer these.
+
+    Raises CliError.
+    """
+    return preferred(_live(status), _from_spawners(status).union(from_new_workers))
+
+
+def _live(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [worker for worker in status["workers"] if worker["state"] in _LIVE]
+
+
+def _from_spawners(status: Mapping[str, Any]) -> set[str]:
+    running = [spawner for spawner in status.get("spawners", ()) if spawner["state"] == "running"]
+    return {name for spawner in running for name in spawner["capabilities"]}
 
 
 def check_offered(agent: str, status: Mapping[str, Any], installed: Iterable[str] = ()) -> None:

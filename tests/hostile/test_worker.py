@@ -159,6 +159,22 @@ def test_a_credential_serves_its_attempt_and_ends_with_it(patient):
         assert refusal(url, worker.token, "workers.append", {**late, "credential": credential}) == "lease_lost"
 
 
+def test_a_usage_that_no_agent_can_have_hides_nobodys_tasks(patient):
+    """Neither does one that a replica of an older release stored."""
+    task, older = create(patient), create(patient)
+    worker = Worker(patient, "w", patient.make_token("worker", worker_id="w"))
+    lies = {"costUsd": -1e6, "inputTokens": "x", "outputTokens": 5}
+    for _ in (task, older):
+        job = worker.claim()
+        end = {**worker.fence(job), "outcome": "succeeded", "usage": lies}
+        call(patient.urls[0], job["credential"], "workers.finish", end)
+    assert patient.sql("select output_tokens from ado.attempt_usage where cost_usd is null") == [(5,), (5,)]
+    number = int(older.removeprefix("task-"))
+    patient.sql("update ado.jobs set usage = %s::json where task_id = %s returning 1", json.dumps(lies), number)
+    listed = json.loads(patient.ado("tasks", "list", "-o", "json", check=0).stdout)["items"]
+    assert [item["jobs"][0]["usage"] for item in listed] == [{"outputTokens": 5}] * 2
+
+
 def test_a_job_token_neither_appends_nor_finishes(patient):
     create(patient)
     worker = Worker(patient, "w", patient.make_token("worker", worker_id="w"))

@@ -22,8 +22,9 @@ Line = Callable[[str, str], str]
 """Makes a line of stdin from words and their key; the agent repeats the key once it has taken them."""
 
 CONTINUE = (
-    "You were interrupted, and may be on another machine now. Your files and this conversation are as they were at "
-    "your last step; a command that ran then may have to be run again. Go on with the task."
+    "You were interrupted: the process that you ran in went away, and you may be on another machine now. Your files "
+    "and this conversation are as they were at your last step; a command that ran then may have to be run again. "
+    "Go on with the task."
 )
 """The prompt with which a session is resumed."""
 

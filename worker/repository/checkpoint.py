@@ -48,9 +48,9 @@ _META_BYTES = 1024 * 1024
 _UNREADABLE = "the checkpoint cannot be read"
 _REF = "refs/heads/ado/checkpoint"
 _PREAMBLE = """\
-You began this task before and were interrupted. Your conversation is lost, but your files are as they were at
-your last step: {files} changed files, {added} lines added, {removed} removed (git diff shows them). Look at what is
-done, then go on with the task:
+You began this task before and were interrupted: the process that you ran in went away. Your conversation is lost, but
+your files are as they were at your last step: {files} changed files, {added} lines added, {removed} removed (git diff
+shows them). Look at what is done, then go on with the task:
 
 """
 

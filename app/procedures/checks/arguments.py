@@ -31,6 +31,8 @@ SCALE_BYTES = 2000
 """Of the capabilities to keep workers for. They are a key, and an index of Postgres takes 2,704 bytes."""
 CAPABILITIES = 200
 
+_INFINITE = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
 Since: TypeAlias = datetime | Annotated[float, Meta(ge=0, le=1e10)] | None
 """A time (without a zone: UTC), or a number of seconds ago."""
 
@@ -77,11 +79,17 @@ def _has_nul(value: Any) -> bool:
 
 
 def in_utc(field: str, at: datetime) -> datetime:
-    """Return a time in UTC; one without a zone is UTC already. Raises BAD_REQUEST for one outside UTC's range."""
+    """Return a time in UTC; one without a zone is UTC already. Raises BAD_REQUEST for one outside UTC's range.
+
+    The first and the last microsecond count as outside: the database's driver takes them for infinity.
+    """
     try:
-        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        moment = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     except OverflowError:
-        raise refusal("invalid_input", f"{field}: it is outside the years 1 to 9999", field=field) from None
+        moment = None
+    if moment in (None, *_INFINITE):
+        raise refusal("invalid_input", f"{field}: it is outside the years 1 to 9999", field=field)
+    return moment
 
 
 def since_time(since: Since, field: str = "since") -> datetime | None:

@@ -2,11 +2,13 @@
 
 import type { Live } from './live.ts';
 
+const GONE = ['dead', 'stopped'];
 const KNOWN = ['claude-code', 'codex', 'gemini-cli', 'opencode'];
 
 /** Return the agents that live workers offer: AI agents first, as the command chooses. */
 export function offeredAgents(live: Live): string[] {
-  const there = new Set([...live.workers.values()].flatMap((worker) => worker.capabilities));
+  const alive = [...live.workers.values()].filter((worker) => !GONE.includes(worker.state));
+  const there = new Set(alive.flatMap((worker) => worker.capabilities));
   return [...KNOWN, 'shell'].filter((name) => there.has(name));
 }
 

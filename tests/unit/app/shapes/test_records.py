@@ -7,7 +7,7 @@ import pytest
 from msgspec import UNSET, UnsetType, to_builtins
 
 from app.shapes.claimed_jobs import ClaimedJob
-from app.shapes.records import Job, Wire
+from app.shapes.records import Job, Wire, amounts
 from db import model
 
 
@@ -49,6 +49,13 @@ def test_a_new_job_has_no_members_of_an_attempt():
         "status": "queued",
         "attempt": 0,
     }
+
+
+def test_only_amounts_of_a_usage_are_shown():
+    lies = {"inputTokens": -1, "outputTokens": "9", "turns": True, "costUsd": 1e300, "more": [None]}
+    assert amounts({**lies, "cacheWriteTokens": 5, "other": 0.5}) == {"cacheWriteTokens": 5, "other": 0.5}
+    for usage in (None, [1], "x", 5):
+        assert "usage" not in to_builtins(Job.of(model.JobRow(7, 0, "shell", usage=usage)))
 
 
 def test_a_claimed_job_without_agent_arguments_has_null():

@@ -4,13 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cli.agents import preferred
 from cli.errors import CliError
-from cli.remote.fleet import check_offered, offered, silence, spawner_problem
+from cli.remote.fleet import check_offered, default_agent, offered, silence, spawner_problem
 
 
-def worker(*capabilities, state="idle"):
-    return {"state": state, "capabilities": list(capabilities)}
+def worker(*capabilities, state="idle", labels=()):
+    return {"state": state, "capabilities": list(capabilities), "labels": dict(labels)}
 
 
 def spawner(*capabilities, state="running", **values):
@@ -68,8 +67,16 @@ def test_an_agent_that_is_known_but_not_offered_is_not_suggested_again():
 
 def test_other_capabilities_are_not_listed_as_agents():
     with pytest.raises(CliError) as caught:
-        preferred([worker("shell", "network:none", "input:stdin") | {"labels": {}}])
+        default_agent(status(worker("shell", "network:none", "input:stdin"), worker("codex", state="dead")))
     assert caught.value.message == "no AI agent is offered; offered: shell"
+
+
+def test_the_default_agent_is_one_that_a_live_worker_or_a_spawner_offers():
+    gone = worker("claude-code", "mine", state="stopped", labels={"agent/mine": "1"})
+    assert default_agent(status(gone, worker("codex"))) == "codex"
+    assert default_agent(status(gone, spawners=[spawner("claude-code", state="silent"), spawner("codex")])) == "codex"
+    assert default_agent(status(gone), ["opencode"]) == "opencode"
+    assert default_agent(status(gone, worker("mine", labels={"agent/mine": "1"}))) == "mine"
 
 
 def test_a_running_job_reports_a_silent_worker():

@@ -72,8 +72,12 @@ def test_a_time_without_a_zone_is_in_utc_and_one_outside_its_range_is_refused():
     assert since_time(datetime(2026, 1, 2)) == datetime(2026, 1, 2, tzinfo=UTC)  # noqa: DTZ001
     earliest = datetime.now(UTC) - timedelta(seconds=60)
     assert earliest <= since_time(60.0) <= datetime.now(UTC) - timedelta(seconds=60)
-    with pytest.raises(ProcedureError, match="since: it is outside the years 1 to 9999"):
-        since_time(datetime.min.replace(tzinfo=timezone(timedelta(hours=1))))
+    ahead = timezone(timedelta(hours=1))
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    for outside in (datetime.min.replace(tzinfo=ahead), first, last):
+        with pytest.raises(ProcedureError, match="since: it is outside the years 1 to 9999"):
+            since_time(outside)
+    assert since_time(last.replace(microsecond=0)) == last.replace(microsecond=0)
 
 
 @pytest.mark.parametrize("text", ["a", "YQ==YQ", "é", "Y Q=="])
