@@ -15,6 +15,7 @@ from db.migrate import migrate
 
 DIRECTORY = "ADO_TEST_DIRECTORY"
 """The variable that names the directory of this run, in which all others are."""
+CONNECTIONS = "400"  # four processes may each have a module's two replicas and a test's, with a dozen connections each
 LOCK_WAITS = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 """Gives a row for each session that waits for a lock in this database; tests beside this one have others."""
 
@@ -79,7 +80,9 @@ def load_schema(*, host: str, port: int, user: str, dbname: str, password: str |
 def start_server(bindir: Path | None = None) -> tuple[EmbeddedServer, Path, str]:
     """Start a server that gives up durability; return it, its directory and its superuser's DSN."""
     directory = fast_directory()
-    server = EmbeddedServer(directory / "pg", fast=True, settings={"shared_buffers": "64MB"}, bindir=bindir)
+    server = EmbeddedServer(
+        directory / "pg", fast=True, settings={"shared_buffers": "64MB", "max_connections": CONNECTIONS}, bindir=bindir
+    )
     try:
         server.start()
         return server, directory, server.superuser_dsn
