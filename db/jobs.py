@@ -11,7 +11,7 @@ from db.database import Database
 from db.model import AgentHealth, AttemptKey, ClaimedJobRow, Demand, JobCommand, JobRow, Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finish:
     """A worker's report of the end of an attempt."""
 
@@ -19,8 +19,8 @@ class Finish:
     job: int
     attempt: int
     worker_id: str
-    last_batch: int | None = None
     outcome: Outcome
+    last_batch: int | None = None
     exit_code: int | None = None
     reason: str | None = None
     message: str | None = None

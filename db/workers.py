@@ -16,7 +16,7 @@ from db.model import AttemptKey, JobCommand, ResourceAmounts, record_of
 from db.paging import ALL, PageLimit, more
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Registration:
     """A worker's description of itself."""
 

@@ -24,6 +24,7 @@ from app.client.records import (
     Time,
     Word,
 )
+from app.core.reasons import PodReason, Reason
 
 
 class Resources(Record, frozen=True, kw_only=True):
@@ -58,7 +59,7 @@ class JobPod(Record, frozen=True, kw_only=True):
 
     name: str
     state: str = ""
-    reason: str | None = None
+    reason: PodReason | None = None
     message: str | None = None
     hint: str | None = None
 
@@ -74,7 +75,7 @@ class Job(Record, frozen=True, kw_only=True):
     attempt: Number
     worker_id: str | None = None
     exit_code: Integer | None = None
-    reason: str | None = None
+    reason: Reason | None = None
     message: str | None = None
     result: Result | None = None
     """Not in lists."""
@@ -173,7 +174,7 @@ class Task(Record, frozen=True, kw_only=True):
     """Why the limits of its user let no queued job start now."""
     wait: Wait | None = None
     """Why its jobs wait: only of ``get_task`` with ``explain``."""
-    reason: str | None = None
+    reason: Reason | None = None
     message: str | None = None
     failed_job: Number | None = None
     """The job that failed first."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 from app.access.auth import OPERATE
 from app.access.context import Context
+from app.client import fleet
 from app.core.reasons import refusal
 from app.procedures.checks.arguments import refuse_nul
 from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation
-from app.shapes.records import Wire
+from app.shapes.records import RecordShape, Wire
 from db import autoscale
 from db.autoscale import MOST_RANGES, MOST_WAITING, AutoscaleRange, NewRange, SetRange
 
@@ -37,20 +38,13 @@ class AutoscaleRemoveInput(Wire):
     capability: Capability = ""
 
 
-class Autoscale(Wire, omit_defaults=False):
+class Autoscale(fleet.Autoscale, RecordShape, frozen=True, kw_only=True):
     """A range, and how many workers there are that the maximum holds for."""
-
-    min: int
-    max: int
-    target_queue: int
-    cooldown_seconds: float
-    workers: int
-    capability: str | UnsetType = UNSET
 
     @classmethod
     def of(cls, range: AutoscaleRange) -> Autoscale:
         """Make the shape of a record."""
-        return cls.from_record(range, min=range.minimum, max=range.maximum, capability=range.capability or UNSET)
+        return cls.from_record(range, min=range.minimum, max=range.maximum, capability=range.capability or None)
 
 
 @mutation(access=OPERATE)

@@ -21,13 +21,14 @@ from msgspec import Meta
 
 from app.access.auth import REPORT, RUN_TASKS
 from app.access.context import Context
+from app.client import models
 from app.core.reasons import refusal
 from app.procedures.checks.arguments import decode_base64
 from app.procedures.checks.fences import AttemptInput, fence_error, may_write
 from app.procedures.checks.ids import no_such_job, no_such_task, parse_task
 from app.procedures.checks.ownership import check_may_change
 from app.rpc.server.procedure import Tracked, mutation, subscription
-from app.shapes.records import Wire, job_id
+from app.shapes.records import RecordShape, Wire, job_id
 from db import inputs, jobs
 from db.inputs import Progress
 from db.model import HeldAttempt
@@ -54,10 +55,8 @@ class SendInput(Wire):
     alive: bool = False
 
 
-class Received(Wire, omit_defaults=False):
+class Received(models.Received, RecordShape, frozen=True, kw_only=True):
     """How many bytes were received: the offset from which the sender continues."""
-
-    acknowledged: int
 
 
 class InputReadInput(AttemptInput, kw_only=True):

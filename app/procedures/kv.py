@@ -9,12 +9,13 @@ from msgspec import Meta
 
 from app.access.auth import ATTEMPT_ROLES, READ_VALUES, WRITE_VALUES
 from app.access.context import Context
+from app.client import models
 from app.core.reasons import refusal
 from app.procedures.checks.arguments import check_json_limit
 from app.procedures.checks.ids import no_such_task, parse_task
 from app.procedures.checks.ownership import check_may_change, check_may_see
 from app.rpc.server.procedure import mutation, query
-from app.shapes.records import Wire
+from app.shapes.records import RecordShape, Wire
 from db import events, tasks, tokens
 
 Key = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
@@ -54,12 +55,8 @@ class ValueCasInput(Wire):
     idempotency_key: IdempotencyKey = None
 
 
-class Value(Wire, omit_defaults=False):
+class Value(models.Value, RecordShape, frozen=True, kw_only=True):
     """One entry; ``version`` counts its writes."""
-
-    key: str
-    value: Any
-    version: int
 
 
 class Values(Wire, omit_defaults=False):

@@ -10,13 +10,13 @@ id, and the receipt is stored once.
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
 from app.access.auth import READ, REPORT, RUN_TASKS
 from app.access.context import Context
+from app.client import models
 from app.core.reasons import refusal
 from app.procedures.checks.arguments import check_limit
 from app.procedures.checks.fences import AttemptInput, fence_error, may_write
@@ -26,7 +26,7 @@ from app.procedures.checks.paging import Cursor, Limit, Page, page_limit
 from app.procedures.tasks import get_task
 from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
-from app.shapes.records import Task, Wire, or_unset
+from app.shapes.records import RecordShape, Task, Wire, or_unset
 from db import events, jobs, messages, questions, tasks, users
 from db.actor import Actor
 
@@ -61,14 +61,10 @@ class MessageListInput(Wire):
     cursor: Cursor | None = None
 
 
-class MessageJob(Wire):
-    """A job that a message is for."""
+class MessageJob(models.MessageJob, RecordShape, frozen=True, kw_only=True):
+    """A job that a message is for, and the attempt whose agent took it."""
 
-    job: int
     state: Literal["waiting", "delivered", "refused"]
-    attempt: int | UnsetType = UNSET
-    """The attempt whose agent took it."""
-    delivered_at: datetime | UnsetType = UNSET
 
     @classmethod
     def of(cls, recipient: messages.Recipient) -> MessageJob:
@@ -76,23 +72,18 @@ class MessageJob(Wire):
         return cls.from_record(recipient)
 
 
-class Message(Wire, omit_defaults=False):
+class Message(models.Message, RecordShape, frozen=True, kw_only=True):
     """Words to the agents of a task's jobs.
 
     ``job`` is null if they were sent to every job. The state is ``delivered`` once every job's agent has them that
-    was not cancelled, and ``refused`` if all of the jobs were.
+    was not cancelled, and ``refused`` if all of the jobs were. ``delivered_at`` is when the last of the agents took
+    them.
     """
 
-    message_id: str
-    task_id: str
-    job: int | None
-    text: str
-    by: str | None
     state: Literal["waiting", "delivered", "refused"]
-    created_at: datetime
-    jobs: list[MessageJob]
-    delivered_at: datetime | UnsetType = UNSET
-    """When the last of the agents took it."""
+    jobs: list[MessageJob]  # type: ignore[assignment]
+    job: int | None
+    by: str | None
 
     @classmethod
     def of(cls, message: messages.MessageRow) -> Message:
@@ -106,7 +97,7 @@ class Message(Wire, omit_defaults=False):
             task_id=f"task-{message.task_id}",
             state=state,
             jobs=[MessageJob.of(recipient) for recipient in message.recipients],
-            delivered_at=max(times) if state == "delivered" else UNSET,
+            delivered_at=max(times) if state == "delivered" else None,
         )
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta
 
 from app.access.auth import ASK, READ, RUN_TASKS
 from app.access.context import Context
+from app.client import models
 from app.core.reasons import refusal
 from app.procedures.checks import paging
 from app.procedures.checks.arguments import check_json_limit, refuse_nul
@@ -27,7 +28,7 @@ from app.procedures.checks.ownership import check_may_change, check_may_see, onl
 from app.procedures.checks.paging import Page
 from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
-from app.shapes.records import Wire, job_id, or_unset
+from app.shapes.records import RecordShape, Wire, job_id
 from db import questions
 from db.questions import NewQuestion, QuestionKind, QuestionState
 
@@ -49,52 +50,32 @@ class QuestionOption(Wire, omit_defaults=False):
     label: Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
-class Answer(Wire):
+class Answer(models.Answer, RecordShape, frozen=True, kw_only=True):
     """The answer: the id of an option, or a text."""
 
-    choice: str | UnsetType = UNSET
-    text: str | UnsetType = UNSET
 
-
-class Question(Wire):
+class Question(models.Question, RecordShape, frozen=True, kw_only=True):
     """A question of a job. ``answer`` is absent while it is open, and when it ended without one."""
 
-    question_id: str
-    task_id: str
-    job: int
-    attempt: int
     kind: QuestionKind
-    text: str
-    options: list[QuestionOption]
+    options: list[QuestionOption]  # type: ignore[assignment]
     state: QuestionState
-    created_at: datetime
-    default: str | UnsetType = UNSET
-    expires_at: datetime | UnsetType = UNSET
-    answer: Answer | UnsetType = UNSET
-    by: str | UnsetType = UNSET
-    """Who answered."""
-    answered_at: datetime | UnsetType = UNSET
-    """When it was answered, expired or was closed."""
-    tool: str | UnsetType = UNSET
-    """The tool that an agent asks to use."""
-    input: Any | UnsetType = UNSET
-    """What the tool would be called with; a text with a part of it if it is long."""
-    remember: Literal["task"] | UnsetType = UNSET
-    """``task``: the answer counts for each later request for the tool in the task."""
+    answer: Answer | None = None
+    remember: Literal["task"] | None = None
 
     @classmethod
     def of(cls, question: questions.QuestionRow) -> Question:
         """Make the shape of a record."""
-        answer = Answer(choice=or_unset(question.choice), text=or_unset(question.answer))
+        answer = Answer(choice=question.choice, text=question.answer)
         return cls.from_record(
             question,
             question_id=f"question-{question.question_id}",
             task_id=f"task-{question.task_id}",
             options=[QuestionOption(**option) for option in question.options],
-            default=or_unset(question.default_answer),
-            answer=UNSET if answer == Answer() else answer,
-            by=or_unset(question.answered_by),
-            remember="task" if question.remembered else UNSET,
+            default=question.default_answer,
+            answer=None if answer == Answer() else answer,
+            by=question.answered_by,
+            remember="task" if question.remembered else None,
         )
 
 

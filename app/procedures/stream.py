@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from msgspec import UNSET, Meta
+from msgspec.structs import replace
 
 from app.access.auth import READ
 from app.access.context import Context
@@ -159,6 +160,4 @@ async def _workers(context: Context) -> dict[str, Worker]:
     """Return the workers by id, without the members that change at every heartbeat."""
     rows = await workers.listing(context.db, stopped_within=_STOPPED_SECONDS)
     shapes = await hide_jobs(context, [Worker.of(worker) for worker in rows])
-    for shape in shapes:
-        shape.last_heartbeat_at = UNSET
-    return {shape.worker_id: shape for shape in shapes}
+    return {shape.worker_id: replace(shape, last_heartbeat_at=None) for shape in shapes}

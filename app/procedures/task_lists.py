@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import UNSET, Meta
+from msgspec.structs import replace
 
 from app.access.auth import READ
 from app.access.context import Context
@@ -71,8 +72,7 @@ async def listing(context: Context, input: TaskListInput) -> TaskPage:
 def _listed(task: Task) -> Task:
     """Add the line of the prompt that stands for it in a list."""
     start = next((line.strip() for line in task.prompt.splitlines() if line.strip()), "")
-    task.prompt_start = start[:_START_CHARS]
-    return task
+    return replace(task, prompt_start=start[:_START_CHARS])
 
 
 async def _filter(context: Context, input: TaskListInput) -> TaskFilter:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import orjson
 from msgspec import Meta, field
+from msgspec.structs import replace
 
 from app.access.auth import READ, RUN_TASKS
 from app.access.context import Context
@@ -42,7 +43,7 @@ from app.shapes.records import Budget, Checks, Resources, Task, Wire
 from app.shapes.waits import limits_wait, wait_of
 from db import autoscale, events, jobs, tasks, users
 from db.actor import Actor
-from db.model import TERMINAL, NewTask, ResourceAmounts, ScheduledTime
+from db.model import TERMINAL, NewTask, ResourceAmounts, ScheduledTime, record_of
 
 Priority = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
 _SCOPE_CHARS = 32
@@ -203,31 +204,23 @@ async def _existing(context: Context, input: TaskCreateInput, task: NewTask) -> 
 def _new_task(
     input: TaskCreateInput, agents: tuple[str, ...], sealed_environment: str | None, actor: Actor | None
 ) -> NewTask:
-    task = NewTask(
-        prompt=input.prompt,
+    task = record_of(
+        NewTask,
+        msgspec.structs.asdict(input),
         agent=agents[0],
         agents=agents if len(agents) > 1 else (),
-        agent_args=input.agent_args,
-        workers=input.workers,
         requires=tuple(sorted({*input.requires, *_capabilities(input)})),
         resources=input.resources.to_model(),
-        priority=input.priority,
-        retries=input.retries,
-        timeout_seconds=input.timeout_seconds,
-        start_within_seconds=input.start_within_seconds,
         environment=input.env,
         sealed_environment=sealed_environment,
-        labels=input.labels,
         workspace=_workspace(input.workspace, actor),
         pod=pod_members(input.pod),
-        on_failure=input.on_failure,
-        idempotency_key=input.idempotency_key,
         digest=b"",
         base_file=input.workspace.file_id if input.workspace else None,
         actor=actor,
-        trust_project=input.trust_project,
         checks=msgspec.to_builtins(input.checks),
         budget=msgspec.to_builtins(input.budget),
+        schedule=None,
         predecessors=parse_after(input.after),
         any_end=input.after_any_end,
     )
@@ -305,10 +298,10 @@ async def get(context: Context, input: GetInput) -> Task:
     if input.explain and (obstacles := await tasks.obstacles(context.db, task_id)):
         queued, *_ = await jobs.counts(context.db)
         wait = wait_of(task, obstacles, queued, await autoscale.full(context.db, task_id))
-        wait.workers = fit(wait.workers, context.services.settings.body_bytes // 2)
-        task.wait = wait
-    elif input.explain and (ends := await tasks.limit_ends(context.db, task_id)):
-        task.wait = limits_wait(task, ends)
+        shown = fit(wait.workers, context.services.settings.body_bytes // 2)
+        return replace(task, wait=replace(wait, workers=shown))
+    if input.explain and (ends := await tasks.limit_ends(context.db, task_id)):
+        return replace(task, wait=limits_wait(task, ends))
     return task
 
 

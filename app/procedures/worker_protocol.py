@@ -156,16 +156,12 @@ async def register(context: Context, input: RegisterInput) -> Registered:
     check_limit("capabilities", len(input.capabilities), CAPABILITIES)
     check_json_limit("labels", input.labels, LABELS_BYTES)
     instance = input.instance or f"{input.host}:{input.pid}"
-    registration = Registration(
-        worker_id=input.worker_id,
+    registration = model.record_of(
+        Registration,
+        msgspec.structs.asdict(input),
         instance=instance,
         capabilities=_offered(input),
         resources=input.resources.to_model(),
-        labels=input.labels,
-        slots=input.slots,
-        version=input.version,
-        pid=input.pid,
-        host=input.host,
     )
     actor, token_id = context.actor("workers.register"), context.caller.token_id
     registered = await workers.register(context.db, registration, secrets.token_urlsafe(16), actor, token_id)
@@ -323,21 +319,11 @@ async def finish(context: Context, input: FinishInput) -> Job:
     held = input.held(context)
     check_json_limit("result", input.result, context.services.settings.result_bytes)
     check_json_limit("usage", input.usage, USAGE_BYTES)
-    report = jobs.Finish(
-        task_id=held.task_id,
-        job=held.job,
-        attempt=held.attempt,
-        worker_id=held.worker_id,
-        last_batch=input.last_batch,
-        outcome=input.outcome,
-        exit_code=input.exit_code,
-        reason=input.reason,
-        message=input.message,
-        after_seconds=input.after_seconds,
+    report = model.record_of(
+        jobs.Finish,
+        msgspec.structs.asdict(input) | model.parameters_of(held),
         result=_json(input.result),
         usage=_json(amounts(input.usage)),
-        health=input.health,
-        credential=held.credential,
     )
     finished = await context.services.finish_batcher.close_attempt(report)
     return Job.of(finished) if finished else await _finished_before(context, report)

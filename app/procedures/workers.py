@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
 from app.access.auth import OPERATE, READ
 from app.access.context import Context
+from app.client import fleet, models
 from app.core.reasons import refusal
 from app.procedures.autoscale import Autoscale
 from app.procedures.checks import paging
@@ -16,7 +16,7 @@ from app.procedures.checks.arguments import SCALE_BYTES, check_json_limit, refus
 from app.procedures.checks.ownership import hide_jobs, only_creator
 from app.procedures.checks.paging import Page, PageInput
 from app.rpc.server.procedure import mutation, query
-from app.shapes.records import Spawner, Wire, Worker, WorkerState
+from app.shapes.records import RecordShape, Spawner, Wire, Worker, WorkerState
 from db import agents, autoscale, jobs, workers
 
 _MOST_COUNTED = 500
@@ -46,11 +46,8 @@ class WorkerList(Page[Worker]):
     """A page of workers by id."""
 
 
-class Waiting(Wire, omit_defaults=False):
+class Waiting(models.Waiting, RecordShape, frozen=True, kw_only=True):
     """Jobs that could start now and need the same capabilities."""
-
-    needs: list[str]
-    jobs: int
 
 
 class Queue(Wire, omit_defaults=False):
@@ -66,22 +63,12 @@ class Queue(Wire, omit_defaults=False):
     waiting: list[Waiting]
 
 
-class UnhealthyAgent(Wire, omit_defaults=False):
+class UnhealthyAgent(fleet.UnhealthyAgent, RecordShape, frozen=True, kw_only=True):
     """An agent whose jobs wait, because its last attempts failed before it did anything; one job at a time tries it.
 
     ``job_id`` is the job that tries it or tried it last; before the first try, the job that failed last. It is hidden
     where tasks are private.
     """
-
-    agent: str
-    failures: int
-    reason: str
-    since: datetime
-    failed_at: datetime
-    probe_after: datetime
-    is_probing: bool
-    why: str
-    job_id: str | UnsetType = UNSET
 
 
 class WorkersStatus(Wire, omit_defaults=False):
@@ -102,11 +89,8 @@ class AgentInput(Wire):
     agent: Annotated[str, Meta(min_length=1, max_length=200)]
 
 
-class ForgottenFailures(Wire, omit_defaults=False):
+class ForgottenFailures(models.ForgottenFailures, RecordShape, frozen=True, kw_only=True):
     """How many failures of an agent in a row were forgotten; 0: it had none."""
-
-    agent: str
-    failures: int
 
 
 class Scale(Wire, omit_defaults=False):
@@ -148,11 +132,8 @@ async def status(context: Context, input: PageInput) -> WorkersStatus:
 
 
 async def _unhealthy_agents(context: Context) -> list[UnhealthyAgent]:
-    shown = [UnhealthyAgent.from_record(agent) for agent in await agents.unhealthy(context.db)]
-    if only_creator(context) is not None:
-        for agent in shown:
-            agent.job_id = UNSET
-    return shown
+    hidden = {} if only_creator(context) is None else {"job_id": None}
+    return [UnhealthyAgent.from_record(agent, **hidden) for agent in await agents.unhealthy(context.db)]
 
 
 async def get_worker(context: Context, worker_id: str) -> Worker:

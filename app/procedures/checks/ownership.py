@@ -6,6 +6,8 @@ without a creator belongs to nobody.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks.ids import no_such_task
@@ -64,9 +66,7 @@ async def hide_jobs(context: Context, workers: list[Worker]) -> list[Worker]:
         return workers
     tasks = {_task_of(job.job_id) for worker in workers for job in worker.jobs}
     owned = await users.owned(context.db, tasks, account)
-    for worker in workers:
-        worker.jobs = [job for job in worker.jobs if _task_of(job.job_id) in owned]
-    return workers
+    return [replace(worker, jobs=[job for job in worker.jobs if _task_of(job.job_id) in owned]) for worker in workers]
 
 
 def _task_of(job_id: str) -> int:

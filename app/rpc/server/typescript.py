@@ -193,13 +193,21 @@ class _Writer:
         omitted = info.cls.__struct_config__.omit_defaults
         for field in info.fields:
             optional = not field.required and (not output or omitted or _is_unset(field))
-            members.append(f"{field.encode_name}{'?' if optional else ''}: {self._text(field.type, output=output)};")
+            kind = _without_null(field.type) if output and omitted and field.default is None else field.type
+            members.append(f"{field.encode_name}{'?' if optional else ''}: {self._text(kind, output=output)};")
         return members
 
 
 def _is_unset(field: shapes.Field) -> bool:
     """Return whether a member's default is UNSET: msgspec shows such an optional member without a default."""
     return field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
+
+
+def _without_null(info: shapes.Type) -> shapes.Type:
+    """Return the type of a member that is absent where it would be null."""
+    if not isinstance(info, shapes.UnionType):
+        return info
+    return shapes.UnionType(tuple(kind for kind in info.types if not isinstance(kind, shapes.NoneType)))
 
 
 def _comment(documented: types.FunctionType | type | Any) -> str:

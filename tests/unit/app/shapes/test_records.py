@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from msgspec import UNSET, UnsetType, to_builtins
+from msgspec import NODEFAULT, UNSET, UnsetType, to_builtins
+from msgspec.structs import fields
 
+import app.procedures.table  # noqa: F401 - it defines the shapes of all answers
 from app.shapes.claimed_jobs import ClaimedJob
-from app.shapes.records import Job, Wire, amounts
+from app.shapes.records import Job, RecordShape, Wire, amounts
 from db import model
 
 
@@ -39,6 +41,13 @@ def test_none_becomes_an_absent_optional_member_and_null_elsewhere():
 def test_a_member_without_an_attribute_must_be_given():
     with pytest.raises(AttributeError, match="total_bytes"):
         Shape.from_record(Record())
+
+
+@pytest.mark.parametrize("shape", RecordShape.__subclasses__(), ids=lambda shape: shape.__name__)
+def test_a_shape_inherits_no_default_that_would_leave_out_a_value(shape):
+    if shape.__struct_config__.omit_defaults:
+        assert {member.default for member in fields(shape)} <= {None, NODEFAULT}
+        assert {member.default_factory for member in fields(shape)} == {NODEFAULT}
 
 
 def test_a_new_job_has_no_members_of_an_attempt():

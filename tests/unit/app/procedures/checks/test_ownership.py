@@ -7,12 +7,16 @@ import pytest
 from app.access.context import Context
 from app.procedures.checks import ownership
 from app.rpc.errors import ProcedureError
+from app.shapes.records import Worker
 from db import users
+from db.model import ResourceAmounts
 from db.tokens import TokenRow
 from db.users import QueueLimit
+from db.workers import WorkerRow
 
 OWNERS = {1: "user-7", 2: "user-8", 3: None}
 """The creator of each task."""
+NOTHING = ResourceAmounts()
 OTHERS = ("viewer", "operator", "admin", "worker", "attempt", "job")
 
 
@@ -75,10 +79,9 @@ async def test_other_roles_pass_without_a_query(asked, role):
 
 @pytest.mark.parametrize(("private", "left"), [(False, [[1, 2], [3]]), (True, [[1], []])])
 async def test_the_jobs_of_hidden_tasks_are_removed_from_workers(private, left):
-    workers = [
-        SimpleNamespace(jobs=[SimpleNamespace(job_id=f"task-{task_id}/0") for task_id in task_ids])
-        for task_ids in ([1, 2], [3])
-    ]
+    held = [[(task_id, 0, 1) for task_id in task_ids] for task_ids in ([1, 2], [3])]
+    rows = [WorkerRow("w", "busy", [], NOTHING, NOTHING, 2, {}, *[None] * 7, jobs) for jobs in held]
+    workers = [Worker.of(row) for row in rows]
     shown = await ownership.hide_jobs(context("developer", private=private), workers)
     assert [[job.job_id for job in worker.jobs] for worker in shown] == [
         [f"task-{task_id}/0" for task_id in task_ids] for task_ids in left
