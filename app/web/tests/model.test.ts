@@ -49,6 +49,30 @@ test('a line goes on growing after an older page was joined to it', () => {
   assert.deepEqual(texts(model), ['abc']);
 });
 
+test('an event with members of any shape spoils no other', () => {
+  const model = new LogModel(1000);
+  const names = ['text_delta', 'text', 'tool_end', 'retry', 'permission', 'error', 'result', 'unknown'];
+  const types = ['progress', 'check', 'dropped', 'rate_limited', 'checkpoint', 'budget'];
+  const strange: unknown[] = [5, true, null, [1], {}, { toString: 1, valueOf: 1 }];
+  const members =
+    'event text message tool title ok exitCode added removed output percent command bytes reason agent until kind';
+  let seq = 0;
+  for (const value of strange) {
+    const odd = Object.fromEntries(members.split(' ').map((name) => [name, value]));
+    const given = [
+      ...names.map((event) => ({ ...odd, type: 'agent', event, decision: 'denied', kind: 'other' })),
+      ...names.map((event) => ({ type: 'agent', event, title: value })),
+      ...[...types, 'agent'].map((type) => ({ ...odd, type })),
+    ];
+    for (const event of given) {
+      seq += 1;
+      model.append({ ...output(seq, ''), ...event } as unknown as LogEvent);
+    }
+  }
+  model.append(output(seq + 1, '\nthe end\n'));
+  assert.equal(texts(model).at(-1), 'the end');
+});
+
 test('jobs write lines of their own', () => {
   const model = new LogModel(100);
   model.append(output(1, 'from 0, ', 0));

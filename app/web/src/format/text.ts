@@ -23,6 +23,11 @@ export function oneLine(text: string): string {
   return visible(text.replace(/\s*\n\s*/g, ' ').trim());
 }
 
+/** Return a member of an event as text, for a job may write any value there. */
+export function textOf(value: unknown): string {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? `${value}` : '';
+}
+
 /** Return at most `limit` characters of a text, with an ellipsis if there are more. */
 export function shortened(text: string, limit: number): string {
   return text.length > limit ? `${text.slice(0, limit - 1)}…` : text;

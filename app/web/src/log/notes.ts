@@ -2,7 +2,7 @@
 
 import type { inferRouterOutputs } from '@trpc/server';
 import type { AgentEvent, AppRouter, OutputEvent } from '../ado.d.ts';
-import { jobNames } from '../format/text.ts';
+import { jobNames, textOf } from '../format/text.ts';
 
 type Item<T> = T extends AsyncIterable<infer I, unknown, unknown> ? I : never;
 type Tracked = Item<inferRouterOutputs<AppRouter>['stream']['taskEvents']>;
@@ -25,7 +25,9 @@ export function noteOf(event: NoteEvent): Note | null {
     case 'started':
       return plain(`attempt ${event.attempt} started on ${event.workerId}`);
     case 'progress':
-      return plain([event.percent === undefined ? '' : `${event.percent}%`, event.message ?? ''].join(' ').trim());
+      return plain(
+        [event.percent === undefined ? '' : `${textOf(event.percent)}%`, textOf(event.message)].join(' ').trim(),
+      );
     case 'requeued':
       return bad(`attempt ${event.attempt} ended: ${words(event.reason)}; attempt ${event.nextAttempt} follows`);
     case 'released':
@@ -47,7 +49,7 @@ export function noteOf(event: NoteEvent): Note | null {
     case 'truncated':
       return bad('the log has reached its limit; later output is dropped');
     case 'dropped':
-      return bad(`${event.bytes} bytes could not be stored: ${event.reason}`);
+      return bad(`${textOf(event.bytes)} bytes could not be stored: ${textOf(event.reason)}`);
     case 'input_lost':
       return bad('the input is not kept any more');
     case 'question':
@@ -60,10 +62,10 @@ export function noteOf(event: NoteEvent): Note | null {
       return plain('the agent has taken the message');
     case 'check':
       return event.exitCode === 0
-        ? good(`check passed: ${event.command}`)
-        : bad(`check failed with exit code ${event.exitCode}: ${event.command}`);
+        ? good(`check passed: ${textOf(event.command)}`)
+        : bad(`check failed with exit code ${textOf(event.exitCode)}: ${textOf(event.command)}`);
     case 'rate_limited':
-      return bad(`the model's service tells ${event.agent} to wait until ${event.until}`);
+      return bad(`the model's service tells ${textOf(event.agent)} to wait until ${textOf(event.until)}`);
     case 'continued':
       return plain(`continues with a message${by(event.by)}`);
     case 'finished':
