@@ -97,7 +97,7 @@ async def store(db: Database, new: NewRange, actor: Actor | None = None) -> SetR
     """Store a range, unless its limits exclude each other or there are too many."""
     limits = {"most": MOST_RANGES, "most_waiting": MOST_WAITING}
     row = await db.one("set_autoscale", **parameters_of(new, **limits, actor=parameter(actor)))
-    return SetRange(row["minimum"], row["maximum"], row["target_queue"], row["others"], row["stored"])
+    return record_of(SetRange, row)
 
 
 async def remove(db: Database, capability: str, actor: Actor | None = None) -> AutoscaleRange | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from db.database import Database
-from db.model import EventRow
+from db.model import EventRow, parameters_of
 
 _LEAST_EVENT_BYTES = 100
 """The least that an event counts, because even an empty row takes this much space."""
@@ -185,11 +185,9 @@ async def selected_page(
     """Return selected events and the task's own after a cursor, in order, within both limits (but at least one)."""
     rows = await db.many(
         "page_selection",
+        **parameters_of(selection, streams=list(selection.streams)),
         task_id=task_id,
         after=after,
-        job=selection.job,
-        streams=list(selection.streams),
-        others=selection.others,
         row_limit=row_limit,
         byte_limit=byte_limit,
     )
@@ -243,14 +241,8 @@ async def window(
 
 async def cursor_of_tail(db: Database, task_id: int, count: int, selection: EventFilter) -> int:
     """Return the cursor before the last ``count`` selected events."""
-    row = await db.one(
-        "seq_before_tail",
-        task_id=task_id,
-        count=count,
-        job=selection.job,
-        streams=list(selection.streams),
-        others=selection.others,
-    )
+    values = parameters_of(selection, streams=list(selection.streams))
+    row = await db.one("seq_before_tail", **values, task_id=task_id, count=count)
     return int(row["after"])
 
 

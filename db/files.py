@@ -11,7 +11,7 @@ import orjson
 from db import paging
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import HeldAttempt, json_of, record_of
+from db.model import HeldAttempt, json_of, parameters_of, record_of
 
 Kind = Literal["base", "result", "patch", "checkpoint"]
 
@@ -60,15 +60,12 @@ async def begin(
     room: FileLimits = FileLimits(),
 ) -> File | None:
     """Begin to send a file, or return the begun one; None: the fence or a limit refused it, or the name is taken."""
+    nobody = dict.fromkeys(("task_id", "job", "attempt", "worker_id", "credential"))
     row = await db.optional(
         "begin_file",
         file_id=file_id,
         kind=kind,
-        task_id=fence.task_id if fence else None,
-        job=fence.job if fence else None,
-        attempt=fence.attempt if fence else None,
-        worker_id=fence.worker_id if fence else None,
-        credential=fence.credential if fence else None,
+        **(parameters_of(fence) if fence else nobody),
         size=size,
         digest=sha256,
         about=None if about is None else orjson.dumps(about).decode(),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from db import tokens
 from db.database import Database
-from db.model import AgentHealth, AttemptKey, ClaimedJobRow, Demand, JobCommand, JobRow, Outcome
+from db.model import AgentHealth, AttemptKey, ClaimedJobRow, Demand, JobCommand, JobRow, Outcome, record_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,12 @@ async def finish_all(db: Database, reports: Sequence[Finish]) -> list[tuple[JobR
     closed = {}
     for row in rows:
         job = JobRow.of(row)
-        closed[job.task_id, job.job] = job, job.status == "failed" and row["on_failure"] == "fail_fast"
+        closed[job.task_id, job.job] = job, _stops_siblings(row)
     return [closed.get((report.task_id, report.job)) for report in reports]
+
+
+def _stops_siblings(row: Mapping[str, Any]) -> bool:
+    return bool(row["status"] == "failed" and row["on_failure"] == "fail_fast")
 
 
 def columns(reports: Sequence[Finish]) -> dict[str, list[Any]]:
@@ -139,17 +143,7 @@ async def end_attempts(
         overdue_only=overdue_only,
         reason=reason,
     )
-    return [
-        EndedAttempt(
-            row["task_id"],
-            row["job"],
-            row["attempt"],
-            row["worker_id"],
-            row["status"],
-            row["status"] == "failed" and row["on_failure"] == "fail_fast",
-        )
-        for row in rows
-    ]
+    return [record_of(EndedAttempt, row, stops_siblings=_stops_siblings(row)) for row in rows]
 
 
 async def get(db: Database, task_id: int, job: int) -> JobRow | None:

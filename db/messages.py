@@ -11,7 +11,7 @@ import orjson
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import AttemptKey, HeldAttempt, parameters_of
+from db.model import AttemptKey, HeldAttempt, parameters_of, record_of
 
 MessageState = Literal["waiting", "delivered", "refused"]
 
@@ -51,16 +51,11 @@ class MessageRow:
     def of(cls, row: Any) -> MessageRow:
         """Make one from a row of list_messages."""
         recipients = tuple(
-            Recipient(
-                item["job"],
-                item["attempt"],
-                datetime.fromisoformat(item["delivered_at"]) if item["delivered_at"] else None,
-                item["is_cancelled"],
-            )
+            Recipient(**{**item, "delivered_at": at and datetime.fromisoformat(at)})
             for item in orjson.loads(row["jobs"])
+            for at in (item["delivered_at"],)
         )
-        job, by, created_at = row["job"], row["sender_name"], row["created_at"]
-        return cls(row["message_id"], row["task_id"], job, row["text"], by, created_at, recipients)
+        return record_of(cls, row, by=row["sender_name"], recipients=recipients)
 
 
 @dataclass(frozen=True, slots=True)

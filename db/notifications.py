@@ -112,10 +112,7 @@ async def target(db: Database, target_id: int) -> tuple[TargetRow, SigningKey] |
 async def targets(db: Database, creator: str | None, most: int) -> list[TargetStatus]:
     """Return the targets of a creator; None: of everybody."""
     rows = await db.many("list_notification_targets", creator=creator, most=most)
-    return [
-        TargetStatus(TargetRow.of(row), row["waiting"], row["delivered"], row["failed"], row["last_error"])
-        for row in rows
-    ]
+    return [record_of(TargetStatus, row, target=TargetRow.of(row)) for row in rows]
 
 
 async def remove_target(db: Database, target_id: int, creator: str | None, actor: Actor | None) -> bool:
@@ -129,18 +126,7 @@ async def claim(
 ) -> list[NotificationRow]:
     """Take what is due, at most ``target_limit`` of each target that is not ``busy``, or of ``only`` one target."""
     rows = await db.many("claim_notifications", busy=list(busy), only=only, target_limit=target_limit)
-    return [
-        NotificationRow(
-            row["notification_id"],
-            row["target_id"],
-            row["event"],
-            row["body"],
-            row["url"],
-            row["format"],
-            SigningKey(row["secret"], row["sealed"]),
-        )
-        for row in rows
-    ]
+    return [record_of(NotificationRow, row, key=SigningKey(row["secret"], row["sealed"])) for row in rows]
 
 
 async def record(

@@ -12,7 +12,7 @@ import orjson
 from db.autoscale import AutoscaleRange, SurplusNote
 from db.connect import SyncConnection, run
 from db.jobs import Finish, columns
-from db.model import AttemptKey, Demand, Key, ResourceAmounts, record_of
+from db.model import AttemptKey, Demand, Key, ResourceAmounts, parameters_of, record_of
 from db.spawning import (
     FleetWorker,
     ScaleRow,
@@ -320,17 +320,8 @@ def _action(row: Mapping[str, Any]) -> PodAction:
 
 
 def _log_problem(connection: SyncConnection, name: str, problem: PodProblem) -> bool:
-    rows = run(
-        connection,
-        "log_pod_problem",
-        name=name,
-        reason=problem.reason,
-        message=problem.message[:_MESSAGE_CHARS],
-        hint=problem.hint,
-        node=problem.node,
-        once=problem.once,
-    )
-    return bool(rows)
+    values = parameters_of(problem, name=name, message=problem.message[:_MESSAGE_CHARS])
+    return bool(run(connection, "log_pod_problem", **values))
 
 
 def _fail(

@@ -73,27 +73,13 @@ async def ask(db: Database, new: NewQuestion, job_limit: int, asker: HeldAttempt
 
     If an answer to the same request is remembered, nothing is stored, and the question with that answer is returned.
     """
-    same = {
-        "task_id": new.task_id,
-        "job": new.job,
-        "attempt": new.attempt,
-        "key": new.key,
-        "kind": new.kind,
-        "options": orjson.dumps(new.options).decode(),
-        "tool": new.tool,
-        "text": new.text,
-        "input": None if new.input is None else orjson.dumps(new.input).decode(),
-    }
-    row = await db.optional(
-        "ask_question",
-        **same,
-        default_answer=new.default_answer,
-        timeout_seconds=new.timeout_seconds,
-        job_limit=job_limit,
-        worker_id=asker and asker.worker_id,
-        credential=asker and asker.credential,
-    )
-    row = row or await db.optional("find_question", **same)
+    new_input = None if new.input is None else orjson.dumps(new.input).decode()
+    asked = parameters_of(new, options=orjson.dumps(new.options).decode(), input=new_input)
+    writer = {"worker_id": asker and asker.worker_id, "credential": asker and asker.credential}
+    row = await db.optional("ask_question", **asked, **writer, job_limit=job_limit)
+    if row is None:
+        same = {name: value for name, value in asked.items() if name not in ("default_answer", "timeout_seconds")}
+        row = await db.optional("find_question", **same)
     return QuestionRow.of(row) if row else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from db.autoscale import AutoscaleRange, SurplusNote, ranges_of
 from db.connect import SyncConnection, run
-from db.model import AttemptKey, Demand, ResourceAmounts, record_of
+from db.model import AttemptKey, Demand, ResourceAmounts, parameters_of, record_of
 from db.sync_database import SyncPool
 from db.tokens import NewToken
 
@@ -106,9 +106,7 @@ class DecisionTransaction:
             offered=sorted(capabilities),
             count_limit=count_limit(self._ranges),
             in_all=None,
-            cpu=resources.cpu,
-            memory=resources.memory,
-            gpu=resources.gpu,
+            **parameters_of(resources),
         )
         return FleetSnapshot(tuple(Demand.of(row) for row in rows), workers, kept, self._ranges)
 
@@ -121,9 +119,7 @@ class DecisionTransaction:
             "request_worker",
             worker_id=worker_id,
             capabilities=sorted(capabilities),
-            cpu=resources.cpu,
-            memory=resources.memory,
-            gpu=resources.gpu,
+            **parameters_of(resources),
             slots=slots,
             backend=self._backend,
             host=host,

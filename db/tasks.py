@@ -15,7 +15,7 @@ import orjson
 from db import dependencies, events, questions
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import JobRow, NewTask, Status, TaskRow
+from db.model import JobRow, NewTask, Status, TaskRow, parameters_of
 
 
 def _text(value: Any) -> str | None:
@@ -42,38 +42,26 @@ async def create_all(db: Database, new: Sequence[NewTask]) -> list[TaskRow | Non
     return created
 
 
+_STORED_AS_THEY_ARE = (
+    *("prompt", "agent", "workers", "requires", "priority", "retries", "timeout_seconds", "start_within_seconds"),
+    *("workspace", "pod", "on_failure", "idempotency_key", "base_file", "actor", "trust_project", "checks", "budget"),
+)
+
+
 def _columns(position: int, task: NewTask) -> dict[str, Any]:
     pod = ["pod"] if task.pod else []
     return {
+        **{name: getattr(task, name) for name in _STORED_AS_THEY_ARE},
+        **parameters_of(task.resources),
         "position": position,
-        "prompt": task.prompt,
-        "agent": task.agent,
         "agent_args": _text(task.agent_args),
-        "workers": task.workers,
-        "requires": task.requires,
-        "cpu": task.resources.cpu,
-        "memory": task.resources.memory,
-        "gpu": task.resources.gpu,
-        "priority": task.priority,
-        "retries": task.retries,
-        "timeout_seconds": task.timeout_seconds,
-        "start_within_seconds": task.start_within_seconds,
         "labels": dict(task.labels),
-        "workspace": task.workspace,
-        "pod": task.pod,
-        "on_failure": task.on_failure,
-        "idempotency_key": task.idempotency_key,
         "input_digest": task.digest.hex(),
         "env_names": sorted(task.environment),
         "environment": None if task.sealed_environment else dict(task.environment) or None,
         "sealed": task.sealed_environment,
         "needs": [sorted({agent, *task.requires, *pod}) for agent in task.agents or [task.agent]],
-        "base_file": task.base_file,
         "event": _created_event(task),
-        "actor": task.actor,
-        "trust_project": task.trust_project,
-        "checks": task.checks,
-        "budget": task.budget,
         "agents": task.agents or None,
         **(asdict(task.schedule) if task.schedule else {}),
         "after": task.predecessors,
@@ -191,15 +179,8 @@ async def page(
     """
     rows = await db.many(
         "list_tasks",
+        **parameters_of(selection, labels=_text(dict(selection.labels))),
         before=before,
-        since=selection.since,
-        until=selection.until,
-        agents=selection.agents,
-        statuses=selection.statuses,
-        labels=_text(dict(selection.labels)),
-        label_names=selection.label_names,
-        creators=selection.creators,
-        search=selection.search,
         scan_limit=limit if selection.search is None else _SEARCHED_TASKS,
         scan_bytes=_SEARCHED_BYTES,
         row_limit=limit,

@@ -12,7 +12,7 @@ import orjson
 
 from db.actor import Actor, parameter
 from db.database import Database
-from db.model import AttemptKey, JobCommand, ResourceAmounts, record_of
+from db.model import AttemptKey, JobCommand, ResourceAmounts, parameters_of, record_of
 from db.paging import ALL, PageLimit, more
 
 
@@ -128,9 +128,7 @@ async def register(
         instance=worker.instance,
         session=session,
         capabilities=sorted(set(worker.capabilities)),
-        cpu=worker.resources.cpu,
-        memory=worker.resources.memory,
-        gpu=worker.resources.gpu,
+        **parameters_of(worker.resources),
         labels=orjson.dumps(dict(worker.labels)).decode(),
         slots=worker.slots,
         version=worker.version,
@@ -183,12 +181,7 @@ async def heartbeat(
     if not rows:
         return None
     held = tuple(
-        HeldJob(
-            (row["task_id"], row["job"], row["attempt"]),
-            row["command"],
-            row["missed_heartbeats"],
-            row["is_listed"],
-        )
+        record_of(HeldJob, row, key=(row["task_id"], row["job"], row["attempt"]), listed=row["is_listed"])
         for row in rows
         if row["task_id"] is not None
     )

@@ -159,7 +159,7 @@ class Commands:
             raise MachineUnfit(end.error)
         if end.error is not None:
             raise OSError(end.error)
-        code = _TIMED_OUT if limit is not None else _exit_code(end)
+        code = _TIMED_OUT if limit is not None else end.code or 0
         return Ended(command, code, time.monotonic() - begun, tail.decode("utf-8", "replace"), limit)
 
     async def _follow(
@@ -186,7 +186,3 @@ class Commands:
 
 async def _ended(output: OutputReader) -> None:
     await asyncio.shield(output.done)
-
-
-def _exit_code(end: ProcessEnd) -> int:
-    return 128 + end.signal if end.signal is not None else end.exit_code or 0

@@ -245,11 +245,6 @@ async def _show_events(outbox: Outbox, job: int, show: Show) -> None:
             show({**orjson.loads(event), "job": job})
 
 
-def _print_failure(message: str, code: int) -> int:
-    os.write(2, f"ado: {message}\n".encode())
-    return code
-
-
 def _exit_code(outcome: Outcome) -> int:
     """Return the exit code of a run, and print why it failed if that is known."""
     if outcome.outcome != "failed":
@@ -258,4 +253,5 @@ def _exit_code(outcome: Outcome) -> int:
     if outcome.message is None:
         return code
     prefix = "" if outcome.reason in _PLAIN_REASONS else f"{outcome.reason}: "
-    return _print_failure(f"{prefix}{outcome.message}", code)
+    os.write(2, f"ado: {prefix}{outcome.message}\n".encode())
+    return code

@@ -15,7 +15,8 @@ APPROVALS: tuple[Approval, ...] = ("none", "ask", "edits", "all")
 CAPABILITIES = tuple(f"approve:{approval}" for approval in APPROVALS)
 """What a worker offers that runs agents under them; a task under one requires it."""
 
-_PROGRAMS = frozenset({"shell", "scripted"})
+PROGRAMS = frozenset({"shell", "scripted"})
+"""Agents that come with every worker, and run commands."""
 _CANNOT_ASK = {
     "codex": "codex asks nobody while it works without a terminal",
     "gemini-cli": "gemini-cli asks nobody in the form in which ado runs it; as an agent of ACP it asks "
@@ -35,7 +36,7 @@ def approval_in(requires: Collection[str]) -> Approval | None:
 
 def why_impossible(agent: str, approval: Approval, *, stdin: bool) -> str | None:
     """Return why an agent cannot run under an approval; None if it can. Agents of other names speak ACP, which can."""
-    if agent in _PROGRAMS:
+    if agent in PROGRAMS:
         return f"{agent} runs commands, which ask for no permission"
     if approval != "ask":
         return None

@@ -6,6 +6,7 @@ Authority: the fence of the attempt. The same key in the same attempt is the sam
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -15,10 +16,18 @@ from app.access.context import Context
 from app.core.reasons import refusal
 from app.procedures.checks.arguments import check_json_limit, refuse_nul
 from app.procedures.checks.fences import Attempt, Secret, WorkerId, fence_error, held_attempt, may_write
-from app.procedures.questions import JOB_QUESTIONS, AskInput, Question, QuestionOption, question_options, too_many
+from app.procedures.questions import (
+    JOB_QUESTIONS,
+    AskInput,
+    Question,
+    QuestionOption,
+    new_question,
+    question_options,
+    too_many,
+)
 from app.rpc.server.procedure import mutation
 from db import jobs, questions
-from db.questions import NewQuestion, QuestionKind
+from db.questions import QuestionKind
 
 INPUT_BYTES = 16 * 1024
 """The longest input of a tool as JSON; a worker shortens a longer one."""
@@ -52,19 +61,8 @@ async def ask(context: Context, input: AgentAskInput) -> Question:
         raise refusal("invalid_input", f"options: {what}", field="options")
     refuse_nul(tool=input.tool, input=input.input)
     check_json_limit("input", input.input, INPUT_BYTES)
-    new = NewQuestion(
-        asker.task_id,
-        asker.job,
-        asker.attempt,
-        key=input.key,
-        kind=input.kind,
-        text=input.text,
-        options=options,
-        default_answer=input.default,
-        timeout_seconds=input.timeout_seconds,
-        tool=input.tool,
-        input=input.input,
-    )
+    key = (asker.task_id, asker.job, asker.attempt)
+    new = replace(new_question(key, input.kind, options, input), tool=input.tool, input=input.input)
     job = await jobs.get(context.db, asker.task_id, asker.job)
     if not may_write(job, asker):
         raise fence_error(job, asker)

@@ -66,7 +66,7 @@ class Values(Wire, omit_defaults=False):
 
 
 def _shape(value: tasks.ValueRow) -> Value:
-    return Value(key=value.key, value=orjson.loads(value.value), version=value.version)
+    return Value.from_record(value, value=orjson.loads(value.value))
 
 
 async def _parse_task(context: Context, text: str, *, write: bool = False) -> int:

@@ -129,13 +129,4 @@ async def _hits(context: Context, task_id: int, input: LogSearchInput, window: e
 
 
 def _shape(hit: Hit) -> LogHit:
-    event = hit.event
-    return LogHit(
-        seq=event.seq,
-        job=event.job,
-        attempt=event.attempt,
-        type=event.type,
-        at=event.at,
-        line=hit.line,
-        stream=event.stream if event.stream is not None else UNSET,
-    )
+    return LogHit.from_record(hit.event, line=hit.line)

@@ -66,11 +66,6 @@ class MessageJob(models.MessageJob, RecordShape, frozen=True, kw_only=True):
 
     state: Literal["waiting", "delivered", "refused"]
 
-    @classmethod
-    def of(cls, recipient: messages.Recipient) -> MessageJob:
-        """Make the shape of a record."""
-        return cls.from_record(recipient)
-
 
 class Message(models.Message, RecordShape, frozen=True, kw_only=True):
     """Words to the agents of a task's jobs.
@@ -96,7 +91,7 @@ class Message(models.Message, RecordShape, frozen=True, kw_only=True):
             message_id=f"message-{message.message_id}",
             task_id=f"task-{message.task_id}",
             state=state,
-            jobs=[MessageJob.of(recipient) for recipient in message.recipients],
+            jobs=[MessageJob.from_record(recipient) for recipient in message.recipients],
             delivered_at=max(times) if state == "delivered" else None,
         )
 

@@ -30,6 +30,7 @@ from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
 from app.shapes.records import RecordShape, Wire, job_id
 from db import questions
+from db.model import AttemptKey
 from db.questions import NewQuestion, QuestionKind, QuestionState
 
 TEXT_CHARS = 16_000
@@ -133,21 +134,19 @@ async def ask(context: Context, input: AskInput) -> Question:
     caller = context.caller
     if caller.task_id is None or caller.job is None or caller.attempt is None:
         raise refusal("forbidden", "only a job asks", hint="call it with the token of a job: ADO_TOKEN inside it")
-    new = NewQuestion(
-        task_id=caller.task_id,
-        job=caller.job,
-        attempt=caller.attempt,
-        key=input.key,
-        kind="choice" if options else "text",
-        text=input.text,
-        options=options,
-        default_answer=input.default,
-        timeout_seconds=input.timeout_seconds,
-    )
+    key = (caller.task_id, caller.job, caller.attempt)
+    new = new_question(key, "choice" if options else "text", options, input)
     stored = await questions.ask(context.db, new, JOB_QUESTIONS)
     if stored is None:
         raise too_many(new)
     return Question.of(stored)
+
+
+def new_question(
+    attempt: AttemptKey, kind: QuestionKind, options: list[dict[str, str]], input: AskInput
+) -> NewQuestion:
+    """Return a question of an attempt as it is stored."""
+    return NewQuestion(*attempt, input.key, kind, input.text, options, input.default, input.timeout_seconds)
 
 
 def too_many(new: NewQuestion) -> ProcedureError:

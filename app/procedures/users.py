@@ -217,11 +217,5 @@ async def limit_role(context: Context, input: RoleInput) -> RoleLimits:
 async def whoami(context: Context) -> Me:
     """Return who calls."""
     caller = context.caller
-    return Me(
-        name=caller.account_name,
-        role=caller.role,
-        token_id=caller.token_id,
-        user_id=or_unset(caller.user_public_id),
-        token_name=or_unset(caller.name),
-        expires_at=or_unset(caller.expires_at),
-    )
+    names = {"user_id": or_unset(caller.user_public_id), "token_name": or_unset(caller.name)}
+    return Me.from_record(caller, name=caller.account_name, **names)

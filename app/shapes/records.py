@@ -75,11 +75,6 @@ class Resources(models.Resources, RecordShape, frozen=True, kw_only=True, omit_d
         """Return the record of the database layer."""
         return model.ResourceAmounts(float(self.cpu), int(self.memory), float(self.gpu))
 
-    @classmethod
-    def of(cls, resources: model.ResourceAmounts) -> Resources:
-        """Make the shape of a record."""
-        return cls.from_record(resources)
-
 
 class AttemptRef(Wire):
     """An attempt: a job id and the attempt's number."""
@@ -214,7 +209,7 @@ class Task(models.Task, RecordShape, frozen=True, kw_only=True):
             network="none" if NO_NETWORK in task.requires else "all",
             stdin=STDIN in task.requires,
             approve=approval_in(task.requires),
-            resources=Resources.of(task.resources),
+            resources=Resources.from_record(task.resources),
             jobs=[Job.of(job) for job in task.jobs],
             wait=None,
             prompt_cut=task.prompt_cut or None,
@@ -252,8 +247,8 @@ class Worker(models.Worker, RecordShape, frozen=True, kw_only=True):
         return cls.from_record(
             worker,
             capabilities=[name for name in worker.capabilities if name != STDIN],
-            resources=Resources.of(worker.resources),
-            free=Resources.of(worker.free),
+            resources=Resources.from_record(worker.resources),
+            free=Resources.from_record(worker.free),
             jobs=[attempt_ref(key) for key in worker.jobs],
         )
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from app.core.approvals import PROGRAMS
 from app.shapes.records import JobPod, Task, Wait, WorkerObstacle, or_unset
 from db.autoscale import FullRange
 from db.tasks import Obstacle
 
-_PROGRAMS = frozenset({"shell", "scripted"})  # they come with a worker, so doctor has nothing to say of them
 _HOW_TO_OFFER = "; ado doctor --agents, where the workers run, says what an agent lacks (it is looked for every minute)"
 _MORE_WORKERS = frozenset({"no_live_worker", "capability", "slots", "resources"})
 """What another worker would help against."""
@@ -99,6 +99,6 @@ def _pod_troubles(pods: Sequence[JobPod]) -> list[str]:
 def _nobody_offers(agent: str, needs: set[str], obstacles: Sequence[Obstacle]) -> str:
     offered = {name for obstacle in obstacles for name in obstacle.capabilities or ()}
     wanted = ", ".join(sorted(needs - offered or needs))
-    step = _HOW_TO_OFFER if agent not in {*offered, *_PROGRAMS} else ""
+    step = _HOW_TO_OFFER if agent not in {*offered, *PROGRAMS} else ""
     others = f"{len(obstacles)} {'offers' if len(obstacles) == 1 else 'offer'} something else"
     return f"no live worker offers {wanted}; {others}{step}"

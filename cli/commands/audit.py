@@ -11,7 +11,7 @@ from cli.errors import nearest, usage
 from cli.option_values import seconds_of
 from cli.output import room, table, talk, write_json, write_lines
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
-from cli.remote.listing import whole
+from cli.remote.listing import pages, whole
 from cli.render.ages import ago
 
 _PAGE = 1000
@@ -98,15 +98,8 @@ def _brief(entry: dict[str, Any], names: Mapping[str, str]) -> list[str]:
 
 def _entries(client: HttpClient, query: dict[str, Any], limit: int | None) -> Iterator[dict[str, Any]]:
     """Yield entries page by page, at most ``limit`` of them; None means all."""
-    left = limit
-    cursor: str | None = None
-    while True:
-        page = client.query("audit.list", {**query, "limit": min(left or _PAGE, _PAGE), "cursor": cursor})
+    page: dict[str, Any] = {}
+    for page in pages(client, query, limit, path="audit.list", most=_PAGE):
         yield from page["items"]
-        left = None if left is None else left - len(page["items"])
-        cursor = page.get("nextCursor")
-        if cursor is None:
-            return
-        if left is not None and left <= 0:
-            talk("ado: there are older entries: ado audit --since 30d, or --limit N")
-            return
+    if page.get("nextCursor"):
+        talk("ado: there are older entries: ado audit --since 30d, or --limit N")

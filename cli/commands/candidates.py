@@ -16,6 +16,7 @@ from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_
 from cli.remote.listing import OPEN
 from cli.remote.retry import until_answered
 from cli.repository import results
+from cli.repository.git import failed
 
 
 def compare(
@@ -80,7 +81,7 @@ def _compare_two(task: str, first: int, second: int, *, stat: bool, options: Ser
                 write_one({"taskId": old.task_id, **sides, "paths": paths}, options.output, "taskId")
         except GitError as error:
             step = f"try: ado compare {old.task_id} --diff {first} {second} --stat"
-            raise CliError(f"git cannot show it: {error}", step, exits.FAILED, "repository") from error
+            raise failed(f"git cannot show it: {error}", step) from error
 
 
 def pick(

@@ -10,13 +10,14 @@ import os
 import sys
 import webbrowser
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from app.rpc.client.tls import is_loopback
 from cli.dashboard import prepare
 from cli.declarations import Parameter
 from cli.output import talk, write_one
+from cli.parameters import UserRole
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http, task_id
 from cli.remote.handover import Handover
 
@@ -28,7 +29,7 @@ def dashboard(
     task: str | None = None,
     /,
     *,
-    role: Literal["viewer", "developer", "operator", "admin"] | None = None,
+    role: UserRole | None = None,
     browser: Annotated[bool, Parameter(negative="--no-browser", show_default=False)] = True,
     options: ServerOptions = NO_OPTIONS,
 ) -> None:

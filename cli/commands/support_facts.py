@@ -41,7 +41,7 @@ class PartMissing(Exception):
 
 def parts(server: ServerContext | None, dsn: str | None) -> dict[str, Part]:
     """Return a function for each file of the bundle, by the file's name."""
-    parts_by_name: dict[str, Part] = {
+    return {
         "versions.json": lambda: _json(versions()),
         "settings.json": lambda: _json(settings(os.environ)),
         "control-plane.log": log,
@@ -50,7 +50,6 @@ def parts(server: ServerContext | None, dsn: str | None) -> dict[str, Part]:
         "pending.json": lambda: _json(_ask(server, pending)),
         "database.json": lambda: _json(database(dsn)),
     }
-    return parts_by_name
 
 
 def _json(value: Any) -> bytes:

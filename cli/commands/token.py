@@ -99,7 +99,7 @@ def create(
     expiry = when(token["expiresAt"]) if token.get("expiresAt") else "never"
     label = f"{token['tokenId']} ({token['role']}, expires {expiry})"
     if to is None:
-        _make_private(1)
+        _make_stdout_private()
         write_one(token, options.output, "tokenId", [token.get("token") or ""], note=f"{label}; it is not shown again")
     else:
         write_one(token, options.output, "tokenId", note=f"{label} is in {to}")
@@ -120,12 +120,12 @@ def _show_worker_command(worker: str, to: Path | None, dsn: str | None, options:
     show_command(shlex.join(words))
 
 
-def _make_private(descriptor: int) -> None:
+def _make_stdout_private() -> None:
     """Take the rights of others from the file that the shell writes a token to: ado reads no token that others can."""
     with contextlib.suppress(OSError):
-        status = os.fstat(descriptor)
+        status = os.fstat(1)
         if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_mode & 0o077:
-            os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & 0o700)
+            os.fchmod(1, stat.S_IMODE(status.st_mode) & 0o700)
 
 
 @contextlib.contextmanager

@@ -9,12 +9,12 @@ from cli.declarations import App
 from cli.errors import usage
 from cli.option_values import amount_of
 from cli.output import talk, write_items, write_one
+from cli.parameters import UserRole
 from cli.remote.connection import NO_OPTIONS, ServerOptions, choose, http
 from cli.remote.listing import open_tasks, whole
 
 _LIMITS = ("running", "queued", "costPerDay")
-Role = Literal["viewer", "developer", "operator", "admin"]
-_ROLES = get_args(Role)
+_ROLES = get_args(UserRole)
 """From the one with the fewest rights on."""
 users = App(name="users", help="List, add, change and disable users.")
 
@@ -49,7 +49,7 @@ def add(
     name: str,
     /,
     *,
-    role: Role = "developer",
+    role: UserRole = "developer",
     email: str | None = None,
     external_id: str | None = None,
     running: int | None = None,
@@ -87,7 +87,7 @@ def set_(
     name: str | None = None,
     /,
     *,
-    role: Role | None = None,
+    role: UserRole | None = None,
     email: str | None = None,
     external_id: str | None = None,
     running: int | Literal["none"] | None = None,

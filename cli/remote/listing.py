@@ -59,12 +59,19 @@ def _since(text: str) -> float | str:
         ) from None
 
 
-def pages(client: HttpClient, query: Mapping[str, Any], limit: int | None = None) -> Iterator[dict[str, Any]]:
-    """Yield pages of tasks, with at most ``limit`` tasks in all. Raises CallError, NoAnswer."""
+def pages(
+    client: HttpClient,
+    query: Mapping[str, Any],
+    limit: int | None = None,
+    *,
+    path: str = "tasks.list",
+    most: int = PAGE,
+) -> Iterator[dict[str, Any]]:
+    """Yield pages of a list, with at most ``limit`` items in all and ``most`` on a page. Raises CallError, NoAnswer."""
     left, cursor = limit, query.get("cursor")
     while left is None or left > 0:
-        size = PAGE if left is None else min(left, PAGE)
-        page: dict[str, Any] = client.query("tasks.list", {**query, "limit": size, "cursor": cursor})
+        size = most if left is None else min(left, most)
+        page: dict[str, Any] = client.query(path, {**query, "limit": size, "cursor": cursor})
         yield page
         cursor = page.get("nextCursor")
         if cursor is None:

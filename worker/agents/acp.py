@@ -185,7 +185,7 @@ class AcpReader(AgentReader):
         name, kind, title = _named(known)
         if not known["isStarted"] and status != "pending":
             known["isStarted"] = True
-            tool_events += [*self._whole_text(), events.tool_start(tool_id, name, kind, title)]
+            tool_events += [*self._text.whole(), events.tool_start(tool_id, name, kind, title)]
         if status in _ENDED:
             del self._tools[tool_id]
             ok = status == "completed"
@@ -206,7 +206,7 @@ class AcpReader(AgentReader):
         name, _, title = _named(tool)
         if decision == "denied" and not data.get("decided"):  # what a person refused is no failure of the run
             self._refuse(name, title)
-        return [*self._whole_text(), events.permission(name, decision, title)]
+        return [*self._text.whole(), events.permission(name, decision, title)]
 
     def _ask(self, data: Mapping[str, Any]) -> list[Event]:
         """Note a request for permission. The protocol names the kind of a tool; one without a kind has its title."""
@@ -220,14 +220,10 @@ class AcpReader(AgentReader):
             return json.dumps({"key": key, "allow": answer.allows, "decided": not answer.unanswered}) + "\n"
 
         self.requests.append(AgentRequest([asked], reply))
-        return self._whole_text()
-
-    def _whole_text(self) -> list[Event]:
-        whole = self._text.take()
-        return [events.text(whole, streamed=True)] if whole else []
+        return self._text.whole()
 
     def _result(self, data: Mapping[str, Any]) -> list[Event]:
-        written = self._whole_text()
+        written = self._text.whole()
         meta = data.get("_meta") or {}
         failed = _SYSTEM_ERROR in json.dumps(meta)  # codex-acp answers end_turn also when the model call failed
         ok = data.get("stopReason") == "end_turn" and not failed
@@ -243,7 +239,7 @@ class AcpReader(AgentReader):
         status = _UNAUTHORIZED if data.get("code") == _AUTH_REQUIRED else status_in(message)
         self._verdict.status = status
         self._verdict.end(False, message)
-        return [*self._whole_text(), events.error(message, status=status), events.result(False, message)]
+        return [*self._text.whole(), events.error(message, status=status), events.result(False, message)]
 
 
 def _tokens(data: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, float]:

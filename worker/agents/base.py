@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from app.core.approvals import Approval
+from worker.agents.events import text
 from worker.agents.requests import AgentRequest
 from worker.agents.verdict import Event, Outcome, Verdict
 from worker.processes.process import ProcessEnd
@@ -161,11 +162,11 @@ class TextBuffer:
         """Add a piece."""
         self._pending += text
 
-    def take(self) -> str:
-        """Return what was collected, and begin anew."""
+    def whole(self) -> list[Event]:
+        """Return the event of the text that was collected, if there is any, and begin anew."""
         whole, self._pending = self._pending, ""
         self.last = whole or self.last
-        return whole
+        return [text(whole, streamed=True)] if whole else []
 
 
 @dataclass(frozen=True, slots=True)

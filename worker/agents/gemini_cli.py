@@ -170,18 +170,14 @@ class GeminiReader(AgentReader):
     def _error(self, line: Mapping[str, Any]) -> list[Event]:
         message = str(line.get("message"))
         self._verdict.fail(message, status_in(message))
-        return [*self._whole_text(), events.error(message, status=status_in(message))]
-
-    def _whole_text(self) -> list[Event]:
-        whole = self._text.take()
-        return [events.text(whole, streamed=True)] if whole else []
+        return [*self._text.whole(), events.error(message, status=status_in(message))]
 
     def _tool_use(self, line: Mapping[str, Any]) -> list[Event]:
         name, values = line["tool_name"], line.get("parameters") or {}
         title = next((str(values[key]) for key in _TITLES if values.get(key)), "")
         kind = _KINDS.get(name, "other")
         self._tools[line["tool_id"]] = (name, kind, title, values)
-        return [*self._whole_text(), events.tool_start(line["tool_id"], name, kind, title)]
+        return [*self._text.whole(), events.tool_start(line["tool_id"], name, kind, title)]
 
     def _tool_result(self, line: Mapping[str, Any]) -> list[Event]:
         name, kind, title, values = self._tools.pop(line["tool_id"], ("", "other", "", {}))
@@ -199,7 +195,7 @@ class GeminiReader(AgentReader):
 
     def _result(self, line: Mapping[str, Any]) -> list[Event]:
         ok = line.get("status") == "success"
-        written = self._whole_text()
+        written = self._text.whole()
         text = str((line.get("error") or {}).get("message") or (self._text.last if ok else ""))
         if not ok:
             self._verdict.status = status_in(text) or self._verdict.status

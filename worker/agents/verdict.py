@@ -44,7 +44,7 @@ def exit_outcome(end: ProcessEnd) -> Outcome:
     if end.error is not None:
         return Outcome("failed", None, "start_failed", end.error)
     if end.signal is not None:
-        return Outcome("failed", 128 + end.signal, "exit_nonzero", f"ended by signal {end.signal}")
+        return Outcome("failed", end.code, "exit_nonzero", f"ended by signal {end.signal}")
     if end.exit_code:
         return Outcome("failed", end.exit_code, "exit_nonzero", f"exit code {end.exit_code}")
     return Outcome("succeeded", 0)
@@ -135,7 +135,7 @@ class Verdict:
         """Return the outcome of the run."""
         if end.error is not None:
             return Outcome("failed", None, "start_failed", end.error)
-        code = 128 + end.signal if end.signal is not None else end.exit_code
+        code = end.code
         if self.final is None and not self.status:
             return Outcome("failed", code, "no_result", self.message or f"no final result; exit code {code}")
         if not self.final:

@@ -65,6 +65,11 @@ class ProcessEnd:
     survivors: tuple[str, ...] = ()
     """Descriptions of processes that could not be killed."""
 
+    @property
+    def code(self) -> int | None:
+        """Its exit code as a shell counts it: 128 and the number of a signal that ended it."""
+        return self.exit_code if self.signal is None else 128 + self.signal
+
 
 class _KeeperReport(msgspec.Struct):
     exit: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = None

@@ -25,6 +25,10 @@ _MOST_EMPTY = 100
 PATCH_BYTES = 4 * 1024 * 1024
 """A larger patch is not for people to read."""
 _PATCH_FILE_BYTES = 1024 * 1024
+_DIFF_FOR_PEOPLE = (
+    *("-c", f"core.bigFileThreshold={_PATCH_FILE_BYTES}", "diff-tree", "-r", "-p", "-M", "--no-color"),
+    *("--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +116,7 @@ class Snapshotter:
         if not snapshot.changed:
             return b""
         try:
-            return await self._git(
-                *("-c", f"core.bigFileThreshold={_PATCH_FILE_BYTES}", "diff-tree", "-r", "-p", "-M", "--no-color"),
-                *(
-                    "--no-ext-diff",
-                    "--no-textconv",
-                    "--src-prefix=a/",
-                    "--dst-prefix=b/",
-                    snapshot.base,
-                    snapshot.commit,
-                ),
-                limit=PATCH_BYTES,
-            )
+            return await self._git(*_DIFF_FOR_PEOPLE, snapshot.base, snapshot.commit, limit=PATCH_BYTES)
         except GitError:
             return None
 
@@ -147,7 +140,7 @@ class Snapshotter:
                 continue
             if path.endswith(b"/"):
                 nested.append(path.rstrip(b"/"))
-            elif _is_secret(path):
+            elif looks_secret(os.fsdecode(path)):
                 left_out.append(f"{quoted(path)} (looks like a secret)")
             else:
                 paths.append(path)
@@ -269,11 +262,6 @@ class Snapshotter:
 
 def _names(output: bytes) -> list[bytes]:
     return [name for name in output.split(b"\0") if name]
-
-
-def _is_secret(path: bytes) -> bool:
-    """Whether a new file's name looks like that of a secret."""
-    return looks_secret(os.fsdecode(path))
 
 
 def _counts(numstat: bytes) -> tuple[int, int, int]:

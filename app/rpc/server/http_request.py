@@ -17,7 +17,7 @@ from app.rpc.envelope import ABSENT
 from app.rpc.errors import ProcedureError
 from app.rpc.server.gate import Credentials, Gate, WireLimits, open_caller
 from app.rpc.server.registry import Registry
-from app.rpc.server.requests import check_params, no_json
+from app.rpc.server.requests import check_params, no_json, too_many_calls
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -64,9 +64,7 @@ async def read(
         raise ProcedureError("BAD_REQUEST", "Streaming requests must be batched (you can do a batch of 1)")
     paths = _paths(path, batch)
     if len(paths) > limits.batch_calls:
-        raise ProcedureError(
-            "BAD_REQUEST", "Batch call exceeds maximum size", reason="limit_exceeded", limit=limits.batch_calls
-        )
+        raise too_many_calls(limits.batch_calls)
     if batch:
         _check_kinds(registry, paths)
     credentials = Credentials(

@@ -45,6 +45,11 @@ def no_json(error: orjson.JSONDecodeError) -> ProcedureError:
     return ProcedureError("BAD_REQUEST", f"the input is not JSON: {error}", reason="invalid_input")
 
 
+def too_many_calls(limit: int) -> ProcedureError:
+    """Return the error of more calls at once than the limit."""
+    return ProcedureError("BAD_REQUEST", "Batch call exceeds maximum size", reason="limit_exceeded", limit=limit)
+
+
 def _bad(message: str) -> ProcedureError:
     return ProcedureError("PARSE_ERROR", message)
 

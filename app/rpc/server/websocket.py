@@ -33,7 +33,7 @@ from app.rpc.server.calls import (
 from app.rpc.server.gate import Gate, WireLimits
 from app.rpc.server.http_request import Receive, Scope, Send
 from app.rpc.server.registry import Registry
-from app.rpc.server.requests import Request, TooManyCalls, parse_frame
+from app.rpc.server.requests import Request, TooManyCalls, parse_frame, too_many_calls
 from app.rpc.server.websocket_frames import INTERNAL, POLICY, RESTART, ClientGone, Frames
 from app.rpc.server.websocket_opening import open_context
 
@@ -127,12 +127,12 @@ class Socket:
             await self._frames.send_error(None, error)
             return True
         except TooManyCalls:
-            await self._frames.send_error(None, _too_many_calls(limit))
-            await self._frames.close(POLICY, _too_many_calls(limit).message)
+            await self._frames.send_error(None, too_many_calls(limit))
+            await self._frames.close(POLICY, too_many_calls(limit).message)
             return False
         for request in requests:
             if len(requests) > limit:
-                await self._send_error(request, _too_many_calls(limit))
+                await self._send_error(request, too_many_calls(limit))
                 await asyncio.sleep(0)  # the other sockets go on between the refusals
             else:
                 await self._start(request, len(text) // len(requests))
@@ -295,10 +295,6 @@ def _item_frame(request: Request, item: Any) -> str:
     if event_id is None:
         return envelope.data_frame(request.id, data, jsonrpc=request.jsonrpc)
     return envelope.tracked_frame(request.id, event_id, data, jsonrpc=request.jsonrpc)
-
-
-def _too_many_calls(limit: int) -> ProcedureError:
-    return ProcedureError("BAD_REQUEST", "Batch call exceeds maximum size", reason="limit_exceeded", limit=limit)
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
