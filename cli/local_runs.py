@@ -32,7 +32,7 @@ def run(
     """
     import msgspec
 
-    from app.shapes.records import Checks
+    from app.shapes.checks import Checks
     from worker.agents import AGENTS
     from worker.agents.acp import AcpAgent
     from worker.local_run import run as run_local

@@ -39,7 +39,8 @@ from app.procedures.checks.workspaces import Name, Workspace, check_workspace
 from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
 from app.settings import AppSettings
-from app.shapes.records import Budget, Checks, Resources, Task, Wire
+from app.shapes.checks import Checks
+from app.shapes.records import Budget, Resources, Task, Wire
 from app.shapes.waits import limits_wait, wait_of
 from db import autoscale, events, jobs, tasks, users
 from db.actor import Actor

@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType, convert, field
 
-from app.shapes.records import Budget, Checks, Wire, job_id
+from app.shapes.checks import Checks
+from app.shapes.records import Budget, Wire, job_id
 from db import model
 
 

@@ -19,6 +19,7 @@ from app.client.records import Record
 from app.core.approvals import Approval, approval_in
 from app.core.capabilities import NO_NETWORK, STDIN
 from app.core.reasons import POD_REASONS
+from app.shapes.checks import Checks
 from db import model
 from db.model import Status
 from db.workers import WorkerRow
@@ -150,23 +151,6 @@ class Wait(models.Wait, RecordShape, frozen=True, kw_only=True):
     """
 
     workers: list[WorkerObstacle]  # type: ignore[assignment]
-
-
-Command = Annotated[str, Meta(min_length=1, max_length=10_000, pattern=r"\S")]
-"""A command line for ``/bin/sh``."""
-
-
-class Checks(Wire, omit_defaults=False):
-    """Commands around the agent: ``setup`` before it, and those that decide after its turn whether its work is done.
-
-    A command that takes longer than ``timeoutSeconds`` is ended, and has failed.
-    """
-
-    setup: Command | None = None
-    commands: Annotated[list[Command], Meta(max_length=20)] = []
-    tries: Annotated[int, Meta(ge=1, le=100)] = 3
-    """How often an attempt may run the checks; a check that fails before the last time goes back to the agent."""
-    timeout_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 600.0
 
 
 class Budget(Wire):

@@ -55,6 +55,10 @@ def test_a_command_imports_no_module_of_the_server(arguments):
     assert imported(*arguments) & SERVERS == set()
 
 
+def test_a_run_without_a_server_needs_no_package_of_the_server():
+    assert imported("run", "--agent", "shell", "--check", "true", "true") & SERVERS == {"worker"}
+
+
 @pytest.fixture
 def server():
     """A server that answers each call with an empty list; to calls that want another answer it is no ado server."""
