@@ -1,8 +1,8 @@
 """``/healthz``: the process answers. ``/readyz``: database, schema and listener work, and the database takes writes.
 
-Both need no token, so they name parts and never addresses, and a report is reused for half a second. A replica that
-receives no notifications says so but stays ready, because readers poll. A stopped spawner or a held lock is only a
-warning, because another replica could do no better.
+Both need no token, so they name parts and never addresses, and a report is reused for half a second, or until the
+listener that it missed has connected. A replica that receives no notifications says so but stays ready, because readers
+poll. A stopped spawner or a held lock is only a warning, because another replica could do no better.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class Readiness:
     _checked_at: float = float("-inf")
 
     async def report(self) -> ReadinessReport:
-        """Return the report of the last half second, or check again."""
+        """Return the report of the last half second, or check again; also once the listener has connected."""
         async with self._checking:
-            if time.monotonic() - self._checked_at > _REUSE_SECONDS or self.draining:
+            if not self._is_current():
                 report = await self._check()
                 if report.problems != self._report.problems:
                     level = logging.WARNING if report.problems else logging.INFO
@@ -67,6 +67,13 @@ class Readiness:
                 self._report = report
                 self._checked_at = time.monotonic()
             return self._report
+
+    def _is_current(self) -> bool:
+        if self.draining or time.monotonic() - self._checked_at > _REUSE_SECONDS:
+            return False
+        # a replica that starts is ready once its listener has connected, not half a second later
+        was_away = "listener" in self._report.problems
+        return not (was_away and self.listener is not None and self.listener.connected)
 
     async def _check(self) -> ReadinessReport:
         problems = {"process": "is draining"} if self.draining else {}

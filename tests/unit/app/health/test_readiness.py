@@ -95,3 +95,11 @@ async def test_a_report_is_reused_until_the_replica_drains(replica, database):
     assert database["checks"] == 1
     replica.draining = True
     assert (await replica.report()).problems == {"process": "is draining"}
+
+
+async def test_a_report_without_the_listener_is_reused_until_it_has_connected(replica, database):
+    replica.listener.connected = False
+    assert await replica.report() is await replica.report()
+    replica.listener.connected = True
+    assert (await replica.report()).problems == {}
+    assert database["checks"] == 2
