@@ -286,10 +286,10 @@ class Attempt:
         repository = JobRepository(self.job, attempt_dir, self._files, self._outbox, self._settings)
 
         def session_state() -> SessionState:
-            session = valid_session(self._reader.session) if self._reader else self._session
+            begun = self._reader or repository.checkpoint or SessionState()
+            session = valid_session(begun.session if self._reader else self._session or begun.session)
             files = self._agent.session_files(attempt_dir.home, session) if session else []
-            reported = self._reader.reported if self._reader else {}
-            return SessionState(session, reported, files, self._mailbox.confirmed)
+            return SessionState(session, begun.reported, files, self._mailbox.confirmed)
 
         repository.checkpoints.session_state = session_state
         self._turn_ended = repository.checkpoints.turn_ended

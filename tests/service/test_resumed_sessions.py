@@ -66,3 +66,25 @@ def test_a_lost_worker_loses_no_turn(quick, number):
     assert [event["attempt"] for event in events if event["type"] == "started"] == [1, 2]
     assert "goes on where attempt 1" in "".join(event.get("message", "") for event in events)
     assert quick.ado("diff", "task-1", "--stat").stdout.decode().split("\n")[:2] == [" second | 1 +", " third  | 1 +"]
+
+
+def test_a_pause_before_the_first_turn_of_an_attempt_leaves_the_session_as_it_was(quick):
+    cluster, home = quick.cluster, quick.cluster.home
+    quick.commit({"first": "1\n"})
+    wait = f"touch {home}/setup; while [ ! -e {home}/gate ]; do sleep 0.1; done"
+    script = lines({"say": "before"}, {"turn": "conversation"}, {"until": str(home / "gate")}, {"say": "after"})
+    wish = ("run", "--remote", "--repo", "--agent", "scripted", "--detach")
+    quick.ado(*wish, "--setup", f"[ $ADO_ATTEMPT = 1 ] || {{ {wait}; }}", script)
+    until(lambda: cluster.sql("select from ado.events where type = 'checkpoint'"), "the turn's checkpoint")
+    quick.ado("pause", "task-1")
+    until(lambda: cluster.task("task-1")["status"] == "paused", "the first pause")
+    quick.ado("resume", "task-1")
+    until((home / "setup").exists, "the setup of the second attempt")
+    quick.ado("pause", "task-1")
+    until(lambda: cluster.task("task-1")["status"] == "paused", "the second pause")
+    (home / "gate").touch()
+    quick.ado("resume", "task-1")
+    quick.ado("wait", "task-1")
+    events = cluster.events("task-1")
+    assert [event.get("message") for event in events if event["type"] == "released"] == [None, None]
+    assert [event["data"] for event in events if event["type"] == "output"] == ["before\n", "after\n"]
