@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from app.access.auth import RUN_TASKS
 from app.access.context import Context
+from app.client import administration
 from app.core.reasons import refusal
 from app.notifications.addresses import AddressRefused, parse_url, resolve
 from app.notifications.delivery import DeliveryFailed
@@ -24,7 +25,7 @@ from app.procedures.checks.arguments import LABELS_BYTES, check_json_limit, refu
 from app.procedures.checks.ids import PublicId
 from app.procedures.checks.ownership import only_own
 from app.rpc.server.procedure import mutation, query
-from app.shapes.records import Wire, or_unset
+from app.shapes.records import RecordShape, Wire, or_unset
 from db import notifications
 from db.notifications import NewTarget, NotificationEvent, SigningKey, TargetFormat, TargetRow
 
@@ -105,18 +106,12 @@ class NotificationTargets(Wire, omit_defaults=False):
     items: list[TargetDeliveries]
 
 
-class TargetRemoved(Wire, omit_defaults=False):
+class TargetRemoved(administration.TargetRemoved, RecordShape, frozen=True, kw_only=True):
     """The target has been removed."""
 
-    target_id: str
 
-
-class TargetTested(Wire, omit_defaults=False):
+class TargetTested(administration.TargetTested, RecordShape, frozen=True, kw_only=True):
     """Whether a test arrived; ``error`` says why not."""
-
-    target_id: str
-    delivered: bool
-    error: str | UnsetType = UNSET
 
 
 @mutation(access=RUN_TASKS)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 from app.access.auth import RUN_TASKS
 from app.access.context import Context
+from app.client import administration
 from app.core.reasons import refusal
 from app.loops.cron import EXPRESSION_CHARS, CronRefused, next_after
 from app.procedures.checks.arguments import check_json_limit, refuse_nul
@@ -22,7 +23,7 @@ from app.procedures.checks.ownership import only_own
 from app.procedures.checks.paging import Page, PageInput, fit, next_cursor
 from app.procedures.templates import find, task_of
 from app.rpc.server.procedure import mutation, query
-from app.shapes.records import Wire, or_unset
+from app.shapes.records import RecordShape, Wire
 from db import schedules
 from db.model import Status
 from db.schedules import Missed, NewSchedule, Overlap, ScheduleRow
@@ -54,28 +55,15 @@ class ScheduleInput(Wire):
     schedule_id: str
 
 
-class Schedule(Wire, omit_defaults=False):
+class Schedule(administration.Schedule, RecordShape, frozen=True, kw_only=True):
     """A schedule and how it went. ``problem`` says why a time did not run, until a later one has."""
 
-    schedule_id: str
-    template: str
-    cron: str
-    timezone: str
-    variables: dict[str, str]
     missed: Missed
     overlap: Overlap
     state: Literal["active", "paused"]
     created_at: datetime
     created_by: str
-    runs: int
-    skipped_times: int
-    missed_times: int
-    next_at: datetime | UnsetType = UNSET
-    retry_at: datetime | UnsetType = UNSET
-    problem: str | UnsetType = UNSET
-    last_at: datetime | UnsetType = UNSET
-    last_task_id: str | UnsetType = UNSET
-    last_status: Status | UnsetType = UNSET
+    last_status: Status | None = None
 
     @classmethod
     def of(cls, row: ScheduleRow) -> Schedule:
@@ -84,8 +72,8 @@ class Schedule(Wire, omit_defaults=False):
             "schedule_id": f"schedule-{row.schedule_id}",
             "state": "paused" if row.paused_at else "active",
             "created_by": row.owner_name,
-            "next_at": UNSET if row.paused_at else row.next_at,
-            "last_task_id": or_unset(row.last_task_id and f"task-{row.last_task_id}"),
+            "next_at": None if row.paused_at else row.next_at,
+            "last_task_id": row.last_task_id and f"task-{row.last_task_id}",
         }
         return cls.from_record(row, **members)
 
@@ -94,10 +82,8 @@ class Schedules(Page[Schedule]):
     """A page of schedules, oldest first."""
 
 
-class ScheduleRemoved(Wire, omit_defaults=False):
+class ScheduleRemoved(administration.ScheduleRemoved, RecordShape, frozen=True, kw_only=True):
     """The schedule runs no more; its tasks stay."""
-
-    schedule_id: str
 
 
 @mutation(access=RUN_TASKS)

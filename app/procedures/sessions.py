@@ -14,10 +14,11 @@ from msgspec import Meta
 
 from app.access.auth import EXCHANGE, OPEN_SESSIONS, RANKS
 from app.access.context import Context
+from app.client import administration
 from app.core.reasons import refusal
 from app.rpc import request_id
 from app.rpc.server.procedure import mutation
-from app.shapes.records import Wire
+from app.shapes.records import RecordShape, Wire
 from db import sessions, tokens
 from db.actor import Actor
 
@@ -31,11 +32,8 @@ class SessionCodeInput(Wire):
     role: Literal["viewer", "developer", "operator", "admin"] | None = None
 
 
-class SessionCode(Wire, omit_defaults=False):
+class SessionCode(administration.SessionCode, RecordShape, frozen=True, kw_only=True):
     """A code that opens one session."""
-
-    code: str
-    expires_at: datetime
 
 
 class ExchangeInput(Wire):

@@ -11,8 +11,9 @@ from msgspec import UNSET, UnsetType
 
 from app.access.auth import OPERATE, READ
 from app.access.context import Context
+from app.client import administration
 from app.rpc.server.procedure import mutation, query
-from app.shapes.records import Wire
+from app.shapes.records import RecordShape, Wire
 from db import health as probes
 from db import workers
 
@@ -20,19 +21,11 @@ _ROUNDS = 9
 _NOTIFY_SECONDS = 1.0
 
 
-class Blocker(Wire):
-    """A database session that holds a lock for which others have waited for two seconds or more."""
+class Blocker(administration.Blocker, RecordShape, frozen=True, kw_only=True):
+    """A database session that holds a lock for which others have waited for two seconds or more.
 
-    pid: int
-    """0: a prepared transaction."""
-    blocked: int
-    """How many sessions wait for it."""
-    waiting_since: datetime
-    role: str | UnsetType = UNSET
-    application: str | UnsetType = UNSET
-    state: str | UnsetType = UNSET
-    transaction_at: datetime | UnsetType = UNSET
-    """When its transaction began; absent where the owner of the schema may not see it."""
+    ``pid`` is 0 for a prepared transaction. ``transaction_at`` is absent where the owner of the schema may not see it.
+    """
 
 
 class Health(Wire, omit_defaults=False):

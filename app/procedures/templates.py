@@ -15,10 +15,11 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 from app.access.auth import RUN_TASKS
 from app.access.context import Context
+from app.client import administration
 from app.core import prompt_variables
 from app.core.approvals import CAPABILITIES, approval_in
 from app.core.capabilities import BROUGHT, BUDGETS, CHECKS, FOLLOWS_REF, NO_NETWORK, STDIN
@@ -35,7 +36,7 @@ from app.procedures.tasks import TaskCreateInput, checked
 from app.rpc.errors import ProcedureError
 from app.rpc.server.procedure import mutation, query
 from app.settings import AppSettings
-from app.shapes.records import Wire, or_unset
+from app.shapes.records import RecordShape, Wire
 from db import templates
 from db.actor import Actor
 from db.model import NewTask
@@ -65,44 +66,31 @@ class TemplateInput(Wire):
     name: Annotated[str, Meta(max_length=200)]
 
 
-class TaskTemplate(Wire, omit_defaults=False):
-    """A template; ``task`` is the input of tasks.create, and ``variables`` are those in its prompt."""
+class TaskTemplate(administration.TaskTemplate, RecordShape, frozen=True, kw_only=True):
+    """A template; ``task`` is the input of tasks.create, and ``variables`` are those in its prompt.
 
-    name: str
-    task: dict[str, Any]
-    variables: list[str]
+    ``left_out`` is what the task it was saved from had and a template has not; only in the answer to templates.save.
+    """
+
     created_at: datetime
-    saved_at: datetime
-    saved_by: str | UnsetType = UNSET
-    left_out: list[str] | UnsetType = UNSET
-    """What the task it was saved from had and a template has not; only in the answer to templates.save."""
 
     @classmethod
     def of(cls, row: TemplateRow, left_out: list[str] | None = None) -> TaskTemplate:
         """Make the shape of a record."""
         variables = prompt_variables.names(row.task["prompt"])
-        saved_by = or_unset(row.owner_name)
-        return cls.from_record(row, variables=variables, saved_by=saved_by, left_out=left_out or UNSET)
+        return cls.from_record(row, variables=variables, saved_by=row.owner_name, left_out=left_out or None)
 
 
-class TemplateSummary(Wire, omit_defaults=False):
+class TemplateSummary(administration.TemplateSummary, RecordShape, frozen=True, kw_only=True):
     """A template in a list, with the beginning of its prompt."""
-
-    name: str
-    prompt: str
-    agent: str
-    saved_at: datetime
-    saved_by: str | UnsetType = UNSET
 
 
 class Templates(Page[TemplateSummary]):
     """A page of templates by name."""
 
 
-class TemplateRemoved(Wire, omit_defaults=False):
+class TemplateRemoved(administration.TemplateRemoved, RecordShape, frozen=True, kw_only=True):
     """The template is gone; its tasks stay."""
-
-    name: str
 
 
 @mutation(access=RUN_TASKS)
@@ -220,8 +208,7 @@ async def listing(context: Context, input: PageInput) -> Templates:
     only, after = only_creator(context), input.cursor or ""
     lines = await templates.listing(context.db, only, after, prompt_chars=_PROMPT_CHARS, most=input.limit + 1)
     summaries = [
-        TemplateSummary.from_record(line, agent=line.agent or "shell", saved_by=or_unset(line.owner_name))
-        for line in lines
+        TemplateSummary.from_record(line, agent=line.agent or "shell", saved_by=line.owner_name) for line in lines
     ]
     items = fit(summaries[: input.limit], context.services.settings.body_bytes // 2)
     more = len(items) < len(summaries)

@@ -6,17 +6,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 from app.access.auth import ADMINISTER, READ
 from app.access.context import Context
+from app.client import administration
 from app.core.reasons import refusal
 from app.procedures.checks import paging
 from app.procedures.checks.arguments import refuse_nul
 from app.procedures.checks.ids import PublicId
 from app.procedures.checks.paging import Page, PageInput
 from app.rpc.server.procedure import mutation, query
-from app.shapes.records import Wire, or_unset
+from app.shapes.records import RecordShape, Wire
 from db import users
 from db.users import UserLimits
 
@@ -69,19 +70,11 @@ class NameInput(Wire):
     name: str
 
 
-class User(Wire, omit_defaults=False):
+class User(administration.User, RecordShape, frozen=True, kw_only=True):
     """A person who may call."""
 
-    user_id: str
-    name: str
-    role: str
-    disabled: bool
     created_at: datetime
-    email: str | UnsetType = UNSET
-    external_id: str | UnsetType = UNSET
-    running: int | UnsetType = UNSET
-    queued: int | UnsetType = UNSET
-    cost_per_day: float | UnsetType = UNSET
+    external_id: str | None = None
 
     @classmethod
     def of(cls, user: users.UserRow) -> User:
@@ -91,13 +84,8 @@ class User(Wire, omit_defaults=False):
         )
 
 
-class RoleLimits(Wire, omit_defaults=False):
+class RoleLimits(administration.RoleLimits, RecordShape, frozen=True, kw_only=True):
     """The limits of all users of a role who have none of their own."""
-
-    role: str
-    running: int | UnsetType = UNSET
-    queued: int | UnsetType = UNSET
-    cost_per_day: float | UnsetType = UNSET
 
     @classmethod
     def of(cls, role: str, limits: UserLimits) -> RoleLimits:
@@ -111,21 +99,16 @@ class UserList(Page[User], kw_only=True):
     roles: list[RoleLimits]
 
 
-class Me(Wire, omit_defaults=False):
+class Me(administration.Me, RecordShape, frozen=True, kw_only=True):
     """The caller: a user, or a service by the name of its token."""
 
-    name: str
-    role: str
-    token_id: str
-    user_id: str | UnsetType = UNSET
-    token_name: str | UnsetType = UNSET
-    expires_at: datetime | UnsetType = UNSET
+    expires_at: datetime | None = None
 
 
 def _limit_members(limits: UserLimits) -> dict[str, Any]:
     """Return limits as the members of a shape."""
-    cost = UNSET if limits.cost_per_day is None else float(limits.cost_per_day)
-    return {"running": or_unset(limits.running), "queued": or_unset(limits.queued), "cost_per_day": cost}
+    cost = None if limits.cost_per_day is None else float(limits.cost_per_day)
+    return {"running": limits.running, "queued": limits.queued, "cost_per_day": cost}
 
 
 def _limits(input: Limits) -> UserLimits:
@@ -217,5 +200,5 @@ async def limit_role(context: Context, input: RoleInput) -> RoleLimits:
 async def whoami(context: Context) -> Me:
     """Return who calls."""
     caller = context.caller
-    names = {"user_id": or_unset(caller.user_public_id), "token_name": or_unset(caller.name)}
-    return Me.from_record(caller, name=caller.account_name, **names)
+    names = {"name": caller.account_name, "user_id": caller.user_public_id, "token_name": caller.name}
+    return Me.from_record(caller, **names)

@@ -170,16 +170,7 @@ async def register(context: Context, input: RegisterInput) -> Registered:
     session, replaced = registered
     if replaced:
         await _end(context, list(await jobs.held(context.db, input.worker_id)), "worker_replaced", loss=True)
-    settings = context.services.settings
-    return Registered(
-        worker_id=input.worker_id,
-        session=session,
-        heartbeat_seconds=settings.heartbeat_seconds,
-        lease_seconds=settings.lease_seconds,
-        file_bytes=settings.file_bytes,
-        event_bytes=settings.event_bytes,
-        batch_events=settings.batch_events,
-    )
+    return Registered.from_record(context.services.settings, worker_id=input.worker_id, session=session)
 
 
 def knows_release_0_2(version: str | None) -> bool:

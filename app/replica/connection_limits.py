@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+from dataclasses import fields
 from pathlib import Path
 
 from app.replica.connections import ConnectionLimits
@@ -19,17 +20,9 @@ _MIN_CONNECTIONS = 8
 
 
 def wire_limits(settings: AppSettings) -> WireLimits:
-    """Return the limits of the wire."""
-    return WireLimits(
-        body_bytes=settings.body_bytes,
-        body_seconds=settings.body_seconds,
-        opening_bytes=settings.opening_bytes,
-        opening_seconds=settings.opening_seconds,
-        batch_calls=settings.batch_calls,
-        answer_bytes=settings.answer_bytes,
-        unsent_bytes=settings.unsent_bytes,
-        pings_per_second=settings.pings_per_second,
-    )
+    """Return the limits of the wire: the settings of the same names, and defaults."""
+    names = {field.name for field in fields(WireLimits)} & {field.name for field in fields(AppSettings)}
+    return WireLimits(**{name: getattr(settings, name) for name in names})
 
 
 def connection_limits(settings: AppSettings) -> ConnectionLimits:

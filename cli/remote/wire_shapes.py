@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
+from app.client import administration
 from app.client.fleet import Autoscale
 from app.client.models import (
     ForgottenFailures,
@@ -28,7 +29,7 @@ from app.client.models import (
     WorkerList,
     WorkersStatus,
 )
-from app.client.records import Amount, Integer, Number, Time
+from app.client.records import Number, Time
 
 T = TypeVar("T")
 FileId = Annotated[str, Meta(pattern=r"^file-[0-9a-f]{32}$")]
@@ -103,13 +104,6 @@ class Token(Shape):
     revoked_at: Time | None = None
 
 
-class SessionCode(Shape):
-    """A code for one use."""
-
-    code: str
-    expires_at: Time
-
-
 class RevokedToken(Shape):
     """A token that is valid no more."""
 
@@ -123,24 +117,12 @@ class ListedToken(Token, kw_only=True):
     created_at: Time
 
 
-class Blocker(Shape):
-    """A database session that holds others up."""
-
-    pid: Integer
-    blocked: Number
-    waiting_since: Time
-    role: str | None = None
-    application: str | None = None
-    state: str | None = None
-    transaction_at: Time | None = None
-
-
 class Health(Shape):
     """What is wrong with a replica, by part, and who holds its queue up."""
 
     problems: dict[str, str]
     warnings: dict[str, str] | None = None
-    blockers: list[Blocker] | None = None
+    blockers: list[administration.Blocker] | None = None
 
 
 class Event(Shape):
@@ -164,40 +146,12 @@ class ShownOutput(Event):
     source: Literal["setup", "check"] | None = None
 
 
-class RoleLimits(Shape):
-    """The limits of a role's users."""
-
-    role: str
-    running: Number | None = None
-    queued: Number | None = None
-    cost_per_day: Amount | None = None
-
-
-class User(RoleLimits, kw_only=True):
-    """One user."""
-
-    user_id: str
-    name: str
-    disabled: bool
-    email: str | None = None
-
-
 class Users(Shape):
     """Users, and the limits of their roles."""
 
-    items: list[User]
-    roles: list[RoleLimits]
+    items: list[administration.User]
+    roles: list[administration.RoleLimits]
     next_cursor: str | None = None
-
-
-class Me(Shape):
-    """Who calls."""
-
-    name: str
-    role: str
-    token_id: str
-    user_id: str | None = None
-    token_name: str | None = None
 
 
 class NotificationTarget(Shape):
@@ -216,73 +170,6 @@ class NotificationTarget(Shape):
     last_error: str | None = None
 
 
-class TargetTested(Shape):
-    """Whether a test arrived."""
-
-    target_id: str
-    delivered: bool
-    error: str | None = None
-
-
-class TargetRemoved(Shape):
-    """A target that has been removed."""
-
-    target_id: str
-
-
-class TaskTemplate(Shape):
-    """A template; ``left_out`` only when it is saved from a task."""
-
-    name: str
-    task: dict[str, Any]
-    variables: list[str]
-    saved_at: Time
-    saved_by: str | None = None
-    left_out: list[str] | None = None
-
-
-class TemplateSummary(Shape):
-    """A template in a list."""
-
-    name: str
-    prompt: str
-    agent: str
-    saved_at: Time
-    saved_by: str | None = None
-
-
-class TemplateRemoved(Shape):
-    """A template that is gone."""
-
-    name: str
-
-
-class Schedule(Shape):
-    """A schedule and how it went."""
-
-    schedule_id: str
-    template: str
-    cron: str
-    timezone: str
-    variables: dict[str, str]
-    state: str
-    runs: Number
-    skipped_times: Number
-    missed_times: Number
-    next_at: Time | None = None
-    retry_at: Time | None = None
-    problem: str | None = None
-    last_at: Time | None = None
-    last_task_id: str | None = None
-    last_status: str | None = None
-
-
-class ScheduleRemoved(Shape):
-    """A schedule that runs no more."""
-
-    schedule_id: str
-
-
 ANSWERS: dict[str, Any] = {
     **dict.fromkeys(("tasks.create", "tasks.get", "tasks.cancel", "tasks.retry", "tasks.update"), ShownTask),
     **dict.fromkeys(("tasks.pause", "tasks.resume", "tasks.pick"), ShownTask),
@@ -297,14 +184,14 @@ ANSWERS: dict[str, Any] = {
     "questions.list": QuestionList,
     "notifications.add": NotificationTarget,
     "notifications.list": Page[NotificationTarget],
-    "notifications.remove": TargetRemoved,
-    "notifications.test": TargetTested,
-    **dict.fromkeys(("templates.save", "templates.get"), TaskTemplate),
-    "templates.list": Page[TemplateSummary],
-    "templates.remove": TemplateRemoved,
-    **dict.fromkeys(("schedules.add", "schedules.pause", "schedules.resume"), Schedule),
-    "schedules.list": Page[Schedule],
-    "schedules.remove": ScheduleRemoved,
+    "notifications.remove": administration.TargetRemoved,
+    "notifications.test": administration.TargetTested,
+    **dict.fromkeys(("templates.save", "templates.get"), administration.TaskTemplate),
+    "templates.list": Page[administration.TemplateSummary],
+    "templates.remove": administration.TemplateRemoved,
+    **dict.fromkeys(("schedules.add", "schedules.pause", "schedules.resume"), administration.Schedule),
+    "schedules.list": Page[administration.Schedule],
+    "schedules.remove": administration.ScheduleRemoved,
     "workers.status": WorkersStatus,
     "workers.list": WorkerList,
     "workers.drain": Worker,
@@ -314,16 +201,16 @@ ANSWERS: dict[str, Any] = {
     "files.list": Page[FileInfo],
     **dict.fromkeys(("files.begin", "files.write"), Begun),
     "files.read": Piece,
-    "sessions.code": SessionCode,
+    "sessions.code": administration.SessionCode,
     "tokens.create": Token,
     "tokens.revoke": RevokedToken,
     "tokens.list": Page[ListedToken],
     "audit.list": Page[dict[str, Any]],
     "system.health": Health,
-    **dict.fromkeys(("users.add", "users.set", "users.disable"), User),
-    "users.limitRole": RoleLimits,
+    **dict.fromkeys(("users.add", "users.set", "users.disable"), administration.User),
+    "users.limitRole": administration.RoleLimits,
     "users.list": Users,
-    "users.whoami": Me,
+    "users.whoami": administration.Me,
     **dict.fromkeys(("stream.taskEvents", "stream.taskOutput", "stream.taskProgress"), Event),
 }
 """By procedure: the answer, or each item of a subscription."""
