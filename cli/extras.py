@@ -17,9 +17,14 @@ _MODULES = {
 """Modules of each part. Images contain only the parts that they use."""
 
 
+def has(extra: str) -> bool:
+    """Whether a part is installed."""
+    return all(find_spec(name) is not None for name in _MODULES[extra])
+
+
 def need(extra: str) -> None:
     """Let ``./ado`` install a missing part, or raise CliError with the command that installs it."""
-    if all(find_spec(name) is not None for name in _MODULES[extra]):
+    if has(extra):
         return
     invocation.restart(extra)
     what = f"this needs the {extra} part of ado, which is not installed here"

@@ -17,11 +17,12 @@ database = App(name="db", help="The database's schema and its old logs.")
 @database.command(name="migrate")
 def migrate_(*, dsn: str | None = None, output: OutputOption = "text") -> None:
     """Bring the database to this release's schema."""
+    chosen = dsn_of(dsn)  # before the imports: it says what is not installed
     from db import migrate
     from db.errors import DatabaseError
 
     try:
-        done = migrate.migrate(dsn_of(dsn))
+        done = migrate.migrate(chosen)
     except DatabaseError as error:
         fail(error)
     note = f"applied {', '.join(map(str, done))}" if done else "the schema is up to date"
@@ -31,11 +32,12 @@ def migrate_(*, dsn: str | None = None, output: OutputOption = "text") -> None:
 @database.command(name="check")
 def check_(*, dsn: str | None = None, output: OutputOption = "text") -> None:
     """Say whether the database is at this release's schema."""
+    chosen = dsn_of(dsn)
     from db import migrate
     from db.errors import DatabaseError
 
     try:
-        migrate.check(dsn_of(dsn))
+        migrate.check(chosen)
     except DatabaseError as error:
         fail(error)
     write_note({"version": migrate.known()}, output, "the schema is up to date")
@@ -54,10 +56,10 @@ def prune(*, older_than: str, dsn: str | None = None, output: OutputOption = "te
     dsn
         The database; ADO_DSN does the same.
     """
+    chosen, seconds = dsn_of(dsn), seconds_of(older_than)
     from db import migrate, retention
     from db.errors import DatabaseError
 
-    chosen, seconds = dsn_of(dsn), seconds_of(older_than)
     try:
         migrate.check(chosen)
         ranges = list(retention.prune(chosen, seconds))

@@ -2,14 +2,17 @@
 
 import http.server
 import json
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from cli.app import COMMANDS, build
 
+ROOT = Path(__file__).parents[3]
 HEAVY = {"cyclopts", "rich", "asyncio", "litestar", "uvicorn", "asyncpg", "psycopg", "psycopg_pool", "kubernetes",
          "websockets", "prometheus_client", "hypothesis", "db", "worker", "app.replica.main"}  # fmt: skip
 SERVERS = HEAVY - {"cyclopts", "rich", "asyncio"}
@@ -57,6 +60,30 @@ def test_a_command_imports_no_module_of_the_server(arguments):
 
 def test_a_run_without_a_server_needs_no_package_of_the_server():
     assert imported("run", "--agent", "shell", "--check", "true", "true") & SERVERS == {"worker"}
+
+
+def test_where_only_the_client_is_installed_a_command_says_what_it_needs(tmp_path):
+    """It names the command that installs the part; what needs none of it works."""
+    missing = ("acp", "uvloop", "asyncpg", "litestar", "psycopg", "uvicorn", "kubernetes", "yaml")
+    code = (
+        "import sys, json, contextlib, io\n"
+        f"sys.modules.update(dict.fromkeys({missing!r}))\n"  # as if they were not there
+        "from cli.__main__ import main\n"
+        "def run(*arguments):\n"
+        "    sys.argv[1:] = arguments\n"
+        "    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.suppress(SystemExit):\n"
+        "        main()\n"
+        "    return said.getvalue().splitlines()[:1]\n"
+        "print(json.dumps([run(*words.split()) for words in sys.argv[1:]]))"
+    )
+    commands = ["db check", "db migrate", "db prune --older-than 1d", "token list", "api", "up", "spawner", "api types"]
+    env = os.environ | {"ADO_HOME": str(tmp_path), "ADO_DSN": "postgresql://u:secret@h/d", "PYTHONPATH": str(ROOT)}
+    call = [sys.executable, "-P", "-c", code, *commands, "support-bundle"]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path, env=env)
+    *told, bundle = json.loads(done.stdout.splitlines()[-1])
+    assert told == [["ado: this needs the server part of ado, which is not installed here"]] * len(commands)
+    assert bundle == []
+    assert list(tmp_path.glob("ado-support-*.tar.gz"))
 
 
 @pytest.fixture
