@@ -103,7 +103,9 @@ def fork(connection, programs):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         (program, *arguments), directory, env = json.loads(message)
         become(directory, env, descriptors)
-        sys.exit(programs[program](arguments))
+        code = programs[program](arguments)
+        sys.stdout.flush()
+        os._exit(code or 0)  # to free every object would copy every page that the forks share
     for descriptor in descriptors:
         os.close(descriptor)
     return pid
