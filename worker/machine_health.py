@@ -61,11 +61,11 @@ class MachineHealth:
     async def watch(self) -> None:
         """Probe an unfit machine until it is fit, for ever.
 
-        This is a task of its own, because a claim may wait at the server for 20 s meanwhile.
+        This is a task of its own, because a claim may wait at the server for 20 s meanwhile. If it is cancelled, the
+        next one goes on: a worker that registers again claims nothing and reports nothing until then.
         """
         while True:
             await self._unfit.wait()
-            self._unfit.clear()
             backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, jitter=0)
             while self.problem is not None:
                 await asyncio.sleep(backoff.next())
@@ -77,6 +77,7 @@ class MachineHealth:
                 else:
                     _log.info("this machine can run jobs again")
                     self.problem = None
+            self._unfit.clear()
             self._fit.set()
 
     async def check(self) -> None:

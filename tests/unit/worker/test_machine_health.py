@@ -85,3 +85,21 @@ async def test_a_failure_is_confirmed_or_not(tmp_path):
     await MachineHealth(str(tmp_path)).check()
     with pytest.raises(MachineUnfit, match="Not a directory"):
         await MachineHealth(str(tmp_path / "file")).check()
+
+
+async def test_a_probe_that_was_cancelled_goes_on_with_the_next_registration(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine_health, "_FIRST_PAUSE", 0.02)
+    (tmp_path / "work").touch()
+    health = MachineHealth(str(tmp_path / "work"))
+    health.report("it cannot")
+    watching = asyncio.create_task(health.watch())
+    async with asyncio.timeout(60):
+        while health.problem == "it cannot":  # until it has been probed
+            await asyncio.sleep(0.01)
+    watching.cancel()  # as when the server has forgotten the worker
+    await asyncio.gather(watching, return_exceptions=True)
+    (tmp_path / "work").unlink()
+    watching = asyncio.create_task(health.watch())
+    await asyncio.wait_for(health.wait_until_fit(), 60)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
