@@ -55,7 +55,14 @@ class GroupCommit(Generic[T, R]):
     async def _flush(self) -> None:
         try:
             while self._queue:
-                await self._commit(self._next_flush())
+                flush = self._next_flush()
+                try:
+                    await self._commit(flush)
+                except BaseException:  # callers that got no result must not wait for ever
+                    for submission in (*flush, *self._queue):
+                        submission.result.cancel()
+                    self._queue.clear()
+                    raise
         finally:
             self._flushing = None
 
@@ -83,10 +90,6 @@ class GroupCommit(Generic[T, R]):
         except Exception as error:  # noqa: BLE001 - every caller must get the error, whatever it is
             self._next_items = 1
             _fail(flush, error)
-        except asyncio.CancelledError:
-            for submission in (*flush, *self._queue):
-                submission.result.cancel()
-            raise
         else:
             self._next_items = min(self._max_items, 2 * self._next_items)
             for submission, result in zip(flush, results, strict=True):

@@ -115,3 +115,29 @@ async def test_closing_cancels_waiting_callers():
         with pytest.raises(asyncio.CancelledError):
             await waiting
     assert store.flushes == [[1]]
+
+
+async def test_every_caller_is_cancelled_if_the_driver_cancels_a_flush_that_was_refused_at_first():
+    async def store(items):
+        await asyncio.sleep(0)
+        if len(items) > 1:
+            raise DatabaseRefused("a value cannot be stored")
+        raise asyncio.CancelledError
+
+    group = GroupCommit(store, max_items=3, max_size=1000)
+    waiting = [group.submit(number) for number in range(4)]
+    done, _ = await asyncio.wait(waiting, timeout=60)
+    assert all(one.cancelled() for one in done)
+    assert len(done) == 4
+
+
+async def test_a_store_that_returns_too_few_results_leaves_nobody_waiting():
+    async def store(items):
+        await asyncio.sleep(0)
+        return items[:1]
+
+    group = GroupCommit(store, max_items=3, max_size=1000)
+    waiting = [group.submit(number) for number in range(4)]
+    await asyncio.wait(waiting, timeout=60)
+    assert [one.cancelled() for one in waiting] == [False, True, True, True]
+    assert await group.submit(5) == 5
