@@ -13,7 +13,7 @@ import secrets
 import threading
 from importlib.metadata import version
 
-from app.spawner.backends.base import Backend
+from app.spawner.backends.base import Backend, EndedWorker
 from app.spawner.decide import SpawnerLimits, decide
 from app.spawner.heartbeat import SpawnerHeartbeat, try_step
 from app.spawner.start_rate import StartRate
@@ -41,6 +41,8 @@ class ProcessSpawner:
         self._limits = limits
         self._interval = interval
         self._start_rate = StartRate()
+        self._unrecorded: list[EndedWorker] = []
+        """Ended workers that the database does not know of yet; the backend names each only once."""
 
     def run(self, stopping: threading.Event) -> None:
         """Step until ``stopping`` is set."""
@@ -56,8 +58,11 @@ class ProcessSpawner:
         """Record ended workers, decide, and start workers."""
         for ended in self._backend.ended():
             _log.info("worker ended", extra={"worker": ended.worker_id, "code": ended.code})
-            self._database.worker_gone(ended.worker_id)
             self._start_rate.record(ended)
+            self._unrecorded.append(ended)
+        while self._unrecorded:
+            self._database.worker_gone(self._unrecorded[0].worker_id)
+            del self._unrecorded[0]
         for worker_id in self._decide():
             self._start(worker_id)
 
