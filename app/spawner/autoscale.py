@@ -6,6 +6,9 @@ retired down to that number, and the cooldown begins again. So between two decre
 
 The cooldown also begins again when workers were lost meanwhile and no more are left than that number. Otherwise a burst
 before the loss would keep the rest for ever.
+
+A job that fits on no worker that is there needs none of them: at the maximum, idle workers that cannot run it end, and
+make room for one that can.
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ def judge(range: AutoscaleRange, queued: int, waiting: int, slots: int = 1) -> R
     # the fewest workers with which no more than the target wait for each
     wanted = -((range.target_queue * staying - waiting) // (slots + range.target_queue))
     jobs = min(waiting, max(0, min(room, wanted)) * slots)
-    needed = max(range.minimum, min(range.ready, range.busy + queued))
+    needed = max(range.minimum, min(range.ready, range.busy + queued - waiting))
     retire, peak, restart = 0, None, False
     if range.ready > needed:
         peak = needed

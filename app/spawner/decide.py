@@ -60,7 +60,8 @@ def decide(snapshot: FleetSnapshot, spec: WorkerSpec, limits: SpawnerLimits, bac
     )
     alive = [worker for worker in snapshot.workers if worker.worker_id not in forget]
     ours = [worker for worker in alive if worker.backend == backend]
-    missing, _ = fill(snapshot.demands, [worker for worker in alive if worker.state in TAKES_JOBS])
+    takers = [worker for worker in alive if worker.state in TAKES_JOBS]
+    missing, after = fill(snapshot.demands, takers)
     decisions = [
         judge(one, jobs_of(one, snapshot.demands), jobs_of(one, missing), spec.slots)
         for one in snapshot.ranges
@@ -76,7 +77,9 @@ def decide(snapshot: FleetSnapshot, spec: WorkerSpec, limits: SpawnerLimits, bac
         drain, drain_busy = _retired(ours, taking - kept, decisions)
     else:
         waits = any(demand.jobs for demand in missing)
-        drain, drain_busy = () if waits else _longest_idle(ours, taking - kept, limits.idle_seconds), ()
+        unused = {worker.worker_id for worker in untouched(takers, after)}
+        spare = [worker for worker in ours if worker.worker_id in unused] if waits else ours
+        drain, drain_busy = _longest_idle(spare, taking - kept, limits.idle_seconds), ()
     notes = [decision.note(retired=bool(drain)) for decision in decisions]
     return Decision(start, drain, forget, drain_busy, tuple(note for note in notes if note is not None))
 
@@ -116,6 +119,14 @@ def fill(demands: Sequence[Demand], workers: Sequence[FleetWorker]) -> tuple[lis
                 jobs -= 1
         left.append(replace(demand, jobs=jobs))
     return left, filled
+
+
+def untouched(workers: Sequence[FleetWorker], filled: Sequence[FleetWorker]) -> list[FleetWorker]:
+    """Return the workers with a free slot that ``fill`` gave no job, so that no job that is left can run there.
+
+    While jobs wait, only these may end: otherwise they would keep the places of workers that could run the jobs.
+    """
+    return [before for before, after in zip(workers, filled, strict=True) if before == after and before.free_slots > 0]
 
 
 def _retired(

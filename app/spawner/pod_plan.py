@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.spawner.autoscale import RangeDecision, admit, jobs_of, judge
-from app.spawner.decide import TAKES_JOBS, fill
+from app.spawner.decide import TAKES_JOBS, fill, untouched
 from db.autoscale import SurplusNote
 from db.model import Demand, ResourceAmounts
 from db.pods import PodlessJob, PodRequest, PodRow, PodSnapshot
@@ -48,7 +48,7 @@ def plan(snapshot: PodSnapshot, offered: frozenset[str], limits: PodLimits) -> P
     """Compare demand with supply."""
     decisions = _judged(snapshot)
     room = max(0, limits.max_pods - len(snapshot.pods))
-    podless = _podless(snapshot)
+    podless, unused = _podless(snapshot)
     admitted = zip(podless, admit([job.demand for job in podless], decisions), strict=True)
     served = [job for job, demand in admitted if demand.jobs][:room]
     requests = tuple(PodRequest(job.key, limits.size(job.demand.resources)) for job in served)
@@ -56,7 +56,7 @@ def plan(snapshot: PodSnapshot, offered: frozenset[str], limits: PodLimits) -> P
     warm = _WarmPods(snapshot, decisions, room - len(served), surplus)
     warm.count([job.demand for job in served])
     for capabilities in warm.kinds(offered):
-        warm.decide(capabilities, waits=bool(podless))
+        warm.decide(capabilities, unused=unused if podless else None)
     return Plan(requests, tuple(warm.started), tuple(surplus + warm.ended), warm.notes())
 
 
@@ -97,8 +97,11 @@ class _WarmPods:
         kinds = dict.fromkeys((*asked, *(pod.capabilities for pod in self._pods)))
         return [kind for kind in kinds if kind <= offered]
 
-    def decide(self, kind: frozenset[str], *, waits: bool) -> None:
-        """Start or end pods of one kind. While a job ``waits`` for a pod, only a range ends any."""
+    def decide(self, kind: frozenset[str], *, unused: frozenset[str] | None) -> None:
+        """Start or end pods of one kind.
+
+        ``unused``: a job waits for a pod, and these ready pods cannot run it. Then only a range ends others.
+        """
         pods = [pod for pod in self._pods if pod.capabilities == kind]
         own = next((decision for decision in self._decisions if _kind(decision) == kind), None)
         about = [place for place, decision in enumerate(self._decisions) if decision.range.covers(kind)]
@@ -113,8 +116,11 @@ class _WarmPods:
         most = max([0, *(self._excess[place] for place in about)])
         if own:
             most = max(most, min(spare, own.retire))
-        elif not waits:
+        elif unused is None:
             most = max(most, spare)
+        elif not most:
+            pods = [pod for pod in pods if pod.name in unused]
+            most = max(0, spare)
         ended = [pod.name for pod in sorted(pods, key=_usefulness)[:most]]
         for place in about:
             self._excess[place] -= len(ended)
@@ -149,10 +155,12 @@ def _judged(snapshot: PodSnapshot) -> list[RangeDecision]:
     return [judge(one, jobs_of(one, demands), jobs_of(one, missing)) for one in snapshot.ranges]
 
 
-def _podless(snapshot: PodSnapshot) -> list[PodlessJob]:
-    """Return the jobs that no free worker takes, in the order of the queue."""
-    left, _ = fill([job.demand for job in snapshot.waiting], _free_workers(snapshot))
-    return [job for job, demand in zip(snapshot.waiting, left, strict=True) if demand.jobs]
+def _podless(snapshot: PodSnapshot) -> tuple[list[PodlessJob], frozenset[str]]:
+    """Return the jobs that no free worker takes, in the order of the queue, and the workers that take none."""
+    free = _free_workers(snapshot)
+    left, filled = fill([job.demand for job in snapshot.waiting], free)
+    podless = [job for job, demand in zip(snapshot.waiting, left, strict=True) if demand.jobs]
+    return podless, frozenset(worker.worker_id for worker in untouched(free, filled))
 
 
 def _free_workers(snapshot: PodSnapshot) -> list[FleetWorker]:

@@ -146,6 +146,13 @@ def test_a_surplus_is_retired_down_to_the_most_that_were_needed_meanwhile():
     assert judge(replace(busy_now, surplus_peak=1), 3, 0).retire == 4  # three jobs are about to be taken
 
 
+def test_idle_workers_at_the_maximum_make_room_for_jobs_that_they_cannot_run():
+    full = one_range(maximum=2, workers=2, ready=2, surplus_seconds=9.0, surplus_peak=0)
+    assert judge(full, 5, 5).retire == 2
+    assert judge(full, 5, 4).retire == 1
+    assert judge(full, 5, 3).retire == 0
+
+
 def outcome(limits, queued=0, waiting=0):
     found = judge(limits, queued, waiting)
     return found.jobs, found.minimum, found.excess, found.retire, found.peak

@@ -103,3 +103,14 @@ def test_a_new_worker_gets_no_more_jobs_than_its_resources_allow():
     snapshot = FleetSnapshot((demand(3, resources=ResourceAmounts(cpu=5)), demand(2)), (), ())
     assert decide(snapshot, roomy, LIMITS, "local").start == 3
     assert decide(FleetSnapshot((demand(5),), (), ()), roomy, LIMITS, "local").start == 2
+
+
+def test_idle_workers_that_cannot_run_what_waits_make_room_for_one_that_can():
+    spec = WorkerSpec(frozenset({"shell", "claude-code"}), SPEC.resources)  # an agent was installed after their start
+    older = [worker(name, idle=idle) for name, idle in zip("abcd", (100, 200, 59, 61), strict=True)]
+    decision = decided([demand(1, "claude-code")], older, spec=spec)
+    assert (decision.start, decision.drain) == (0, ("b", "a", "d"))
+    assert decided([demand(1, "claude-code")], older, [ScaleRow(frozenset(), 3)], spec).drain == ("b",)
+    assert decided([demand(1, "claude-code"), demand(4)], older, spec=spec).drain == ()
+    unfit = [worker(name, free_slots=0, idle=100) for name in "abcd"]
+    assert decided([demand(1)], unfit).drain == ()

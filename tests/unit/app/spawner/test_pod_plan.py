@@ -95,6 +95,15 @@ def test_surplus_warm_pods_end_in_order_of_usefulness():
     )
 
 
+def test_surplus_warm_pods_that_cannot_run_what_waits_make_room_for_its_pod():
+    pods, workers = [pod(name) for name in "abcd"], [worker(name) for name in "abcd"]
+    large = waiting(0, resources=ResourceAmounts(cpu=9))
+    found = planned([large], pods, workers, [ScaleRow(frozenset(), 1)])
+    assert (found.jobs, found.surplus) == ((), ("a", "b", "c"))
+    assert planned([large], pods, workers, [ScaleRow(frozenset(), 4)]).surplus == ()
+    assert planned([large, waiting(1), waiting(2), waiting(3)], pods, workers).surplus == ("d",)
+
+
 def test_the_oldest_ready_warm_pod_ends_first():
     pods = [pod("young", age_seconds=1), pod("old", age_seconds=9), pod("middle", age_seconds=5)]
     assert planned(pods=pods, scales=[ScaleRow(frozenset(), 1)]).surplus == ("old", "middle")
