@@ -232,7 +232,7 @@ def hasty(make):
     """Have a client of streams give up soon where it would give up at all."""
 
     def made(*arguments, first_contact_seconds=None, **options):
-        make(*arguments, first_contact_seconds=first_contact_seconds and 0.3, **options)
+        make(*arguments, first_contact_seconds=first_contact_seconds and 0.1, **options)
 
     return made
 
@@ -244,7 +244,7 @@ def main():
     from cli.remote import retry
 
     socket.Client.__init__ = hasty(socket.Client.__init__)
-    retry.FIRST_CONTACT_SECONDS = embedded._READY_SECONDS = 0.3
+    retry.FIRST_CONTACT_SECONDS = embedded._READY_SECONDS = 0.1
     gc.set_threshold(100_000)  # each case makes thousands of objects of the parser, and none of them is large
     directory = Path(sys.argv[1])
     os.chdir(directory)
