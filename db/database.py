@@ -102,6 +102,12 @@ class Database:
                 raise DatabaseRefused("a value cannot be stored: NUL in a text, or a number out of range") from error
             except _BROKEN as error:
                 raise self._unavailable(error) from error
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # nobody has cancelled the caller: the driver has, because its connection broke during the release
+                raise self._unavailable(ConnectionAbortedError("the driver gave up")) from error
             else:
                 self.answered_at = time.monotonic()
                 if query.hints:
