@@ -1,7 +1,6 @@
 """What keeps a due time from running, how that is shown, and when it is tried again."""
 
 import pytest
-from msgspec import UNSET
 from support.schedules import ANNA, BOB, MINUTE, SECOND, TASK, add, now, put_off, run, shown, tasks
 
 from db.tokens import TokenRow
@@ -41,7 +40,7 @@ def test_what_keeps_a_time_from_running_is_shown_and_tried_again(real, why):
     real.call("schedules.resume", scheduleId="schedule-1")  # at once
     run(real)
     schedule = shown(real)
-    assert (schedule.runs, schedule.problem, schedule.retry_at) == (1, UNSET, UNSET)
+    assert (schedule.runs, schedule.problem, schedule.retry_at) == (1, None, None)
 
 
 def test_tries_after_failures_are_ever_rarer(real):

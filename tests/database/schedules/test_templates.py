@@ -2,7 +2,6 @@
 
 import orjson
 import pytest
-from msgspec import UNSET
 from support.schedules import ANNA, BOB, SECOND, TASK, add, error_of, put_off, run, tasks
 
 
@@ -78,7 +77,7 @@ def test_a_template_from_a_task_with_a_pushed_branch_follows_it(real):
     workspace = {"commit": "b" * 40, "branch": "mine", "directory": "below", "push": True, "remote": REMOTE}
     real.call("tasks.create", prompt="x", requires=["git:example.com"], workspace=workspace)
     saved = real.call("templates.save", name="fix", fromTask="task-1")
-    assert saved.left_out is UNSET
+    assert saved.left_out is None
     add(real, template="fix", variables={})
     put_off(real, SECOND)
     run(real)
@@ -94,7 +93,7 @@ def test_a_template_from_a_task_whose_commit_was_sent_starts_in_an_empty_directo
     real.call("tasks.create", prompt="x", workspace=workspace)
     saved = real.call("templates.save", name="fix", fromTask="task-1")
     assert saved.task["workspace"] == {}
-    assert saved.left_out == (["workspace"] if workspace else UNSET)
+    assert saved.left_out == (["workspace"] if workspace else None)
     assert real.call("templates.get", name="fix").task["workspace"] == {}
 
 
