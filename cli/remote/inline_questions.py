@@ -23,6 +23,7 @@ _QUIET = frozenset({"output", "agent", "progress"})
 _PERMISSION = {"a": ("allow", "no"), "d": ("deny", "no"), "A": ("allow", "task")}
 _MOST_KEYS = 9
 _BYTES = 64 * 1024
+_AGAIN_SECONDS = 2.0
 Answer = Mapping[str, str]
 
 
@@ -102,8 +103,9 @@ class InlineQuestions:
         self._changed.clear()
         try:
             page = await client.query("questions.list", {"taskId": self._task_id})
-        except (CallError, NoAnswer):
-            return None  # the next event leads here again
+        except (CallError, NoAnswer):  # no event need follow: the agent waits for the answer
+            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.look_again)
+            return None
         wanted = (item for item in page["items"] if item["questionId"] not in self._left)
         return next((item for item in wanted if self._job in (None, item["job"])), None)
 

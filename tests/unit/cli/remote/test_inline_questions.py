@@ -1,8 +1,12 @@
-"""Which key or line answers a question on the terminal, and what the prompt says."""
+"""When questions are read, which key or line answers one on the terminal, and what the prompt says."""
+
+import asyncio
 
 import pytest
 
-from cli.remote.inline_questions import answer_of, prompt_of
+from app.rpc.client import CallError
+from cli.remote import inline_questions
+from cli.remote.inline_questions import InlineQuestions, answer_of, prompt_of
 
 
 def question(*ids):
@@ -46,3 +50,26 @@ def test_a_key_or_a_line_is_an_answer_or_nothing(asked, typed, answer):
 )
 def test_the_prompt_says_how_to_answer(asked, words):
     assert f"question-7: {words}" in prompt_of(asked)
+
+
+class Client:
+    """Refuses the first call, and has no questions."""
+
+    def __init__(self):
+        self.refused, self.answered = 0, asyncio.Event()
+
+    async def query(self, *_):
+        if not self.refused:
+            self.refused += 1
+            raise CallError("the database cannot be reached at the moment", {"reason": "database_unavailable"})
+        self.answered.set()
+        return {"items": []}
+
+
+async def test_the_questions_are_read_again_after_an_error_though_no_event_follows(monkeypatch):
+    monkeypatch.setattr(inline_questions, "_AGAIN_SECONDS", 0.01)
+    client = Client()
+    asking = asyncio.create_task(InlineQuestions("task-1", None, print).run(client))
+    await asyncio.wait_for(client.answered.wait(), 60)
+    asking.cancel()
+    assert client.refused == 1
