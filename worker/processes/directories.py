@@ -142,8 +142,10 @@ def sweep(work_dir: str, removals: RemovalQueue) -> None:
         return
     for base in [Path(entry.path) for entry in os.scandir(root) if _NAME.fullmatch(entry.name)]:
         if base.is_dir() and not _is_foreign(base) and (lock := _lock(base)) is not None:
-            removals.remove(base)
-            os.close(lock)
+            try:
+                removals.remove(base)
+            finally:
+                os.close(lock)
 
 
 def environment(

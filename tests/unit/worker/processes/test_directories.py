@@ -90,6 +90,19 @@ def test_a_sweep_removes_only_leftovers(tmp_path, removals):
     sweep(str(tmp_path / "not there"), removals)
 
 
+async def test_a_leftover_that_a_sweep_could_not_remove_keeps_no_lock(tmp_path, removals, monkeypatch):
+    def no_process(_base):
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    (tmp_path / "task-1-0" / "job").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(removals, "remove", no_process)
+        with pytest.raises(BlockingIOError):
+            sweep(str(tmp_path), removals)
+    async with attempt_directory(str(tmp_path), "task-1-0", removals) as attempt_dir:
+        assert attempt_dir.stable
+
+
 async def test_directories_of_a_job_are_private_under_any_umask(tmp_path, removals):
     before = os.umask(0)
     try:
