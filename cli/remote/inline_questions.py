@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from app.rpc.client import CallError, Client, NoAnswer
+from app.rpc.client.retry import is_passing
 
 _QUIET = frozenset({"output", "agent", "progress"})
 """Types of events that change no question."""
@@ -132,11 +133,13 @@ class InlineQuestions:
                     return
 
     async def _give(self, client: Client, name: str, answer: Answer) -> None:
-        """Send an answer. The event in the log shows it; an error leaves the question to others."""
+        """Send an answer. The event in the log shows it; an error that does not pass leaves the question to others."""
         self._left.add(name)
         try:
             await client.mutate("questions.answer", {"questionId": name, **answer}, resend=True)
         except CallError as error:
+            if is_passing(error):
+                self._left.discard(name)
             self._say(f"ado: {error.message}" + (f" (next: {error.hint})" if error.hint else ""))
         except NoAnswer as error:
             self._left.discard(name)

@@ -73,3 +73,19 @@ async def test_the_questions_are_read_again_after_an_error_though_no_event_follo
     await asyncio.wait_for(client.answered.wait(), 60)
     asking.cancel()
     assert client.refused == 1
+
+
+@pytest.mark.parametrize(("code", "is_asked_again"), [("SERVICE_UNAVAILABLE", True), ("CONFLICT", False)])
+async def test_a_question_is_asked_again_if_its_answer_failed_for_the_moment(code, is_asked_again):
+    class Refusing:
+        async def mutate(self, *_, **__):
+            raise CallError("not now", {"code": code})
+
+        async def query(self, *_):
+            return {"items": [{**PERMISSION, "job": 0}]}
+
+    said = []
+    questions = InlineQuestions("task-1", None, said.append)
+    await questions._give(Refusing(), "question-7", {"choice": "allow"})
+    assert said == ["ado: not now"]
+    assert (await questions._first(Refusing()) is not None) == is_asked_again
