@@ -8,6 +8,7 @@ from support.source import ROOT, definitions
 ONE_ANSWER = (
     "app/shapes/",
     "app/procedures/",
+    "app/client/administration.py",
     "app/client/models.py",
     "app/client/agent_events.py",
     "app/client/fleet.py",
