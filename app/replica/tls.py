@@ -67,18 +67,21 @@ class ReloadedCertificate:
         connection.context = self._current
 
     async def follow(self) -> None:
-        """Reload changed files until cancelled."""
+        """Reload changed files until cancelled; what cannot be read, as without free descriptors, is tried again."""
+        refused: tuple[Stamp | None, ...] = ()
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             stamps = await asyncio.to_thread(self._files.stamps)
             if stamps == self._stamps:
                 continue
-            self._stamps = stamps
             try:
                 self._current = await asyncio.to_thread(self._files.context)
             except CertificateUnusable as error:
-                _log.warning("the new certificate cannot be used; the old one stays", extra={"detail": str(error)})
+                if stamps != refused:
+                    _log.warning("the new certificate cannot be used; the old one stays", extra={"detail": str(error)})
+                refused = stamps
             else:
+                self._stamps = stamps
                 _log.info("the certificate was renewed", extra={"file": self._files.certificate})
 
 
