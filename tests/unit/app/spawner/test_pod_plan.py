@@ -100,7 +100,8 @@ def test_surplus_warm_pods_that_cannot_run_what_waits_make_room_for_its_pod():
     large = waiting(0, resources=ResourceAmounts(cpu=9))
     found = planned([large], pods, workers, [ScaleRow(frozenset(), 1)])
     assert (found.jobs, found.surplus) == ((), ("a", "b", "c"))
-    assert planned([large], pods, workers, [ScaleRow(frozenset(), 4)]).surplus == ()
+    for kept in (4, 5):
+        assert planned([large], pods, workers, [ScaleRow(frozenset(), kept)]).surplus == ()
     assert planned([large, waiting(1), waiting(2), waiting(3)], pods, workers).surplus == ("d",)
 
 
