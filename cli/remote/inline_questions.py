@@ -24,7 +24,7 @@ _QUIET = frozenset({"output", "agent", "progress"})
 _PERMISSION = {"a": ("allow", "no"), "d": ("deny", "no"), "A": ("allow", "task")}
 _MOST_KEYS = 9
 _BYTES = 64 * 1024
-_AGAIN_SECONDS = 2.0
+_AGAIN_SECONDS = 2.0  # soon enough for a person, and few calls for a server that is busy or just comes back
 Answer = Mapping[str, str]
 
 
@@ -80,6 +80,7 @@ class InlineQuestions:
         self._say = say
         self._changed = asyncio.Event()
         self._changed.set()
+        self._later: asyncio.TimerHandle | None = None
         self._left: set[str] = set()
         """Questions that cannot be answered here."""
 
@@ -91,6 +92,12 @@ class InlineQuestions:
     def look_again(self) -> None:
         """Read the list of open questions again."""
         self._changed.set()
+
+    def _look_later(self) -> None:
+        """Read the list again in a while: once, however many events led to an error meanwhile."""
+        if self._later is not None:
+            self._later.cancel()
+        self._later = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.look_again)
 
     async def run(self, client: Client) -> None:
         """Ask, one question after the other, until cancelled."""
@@ -104,8 +111,9 @@ class InlineQuestions:
         self._changed.clear()
         try:
             page = await client.query("questions.list", {"taskId": self._task_id})
-        except (CallError, NoAnswer):  # no event need follow: the agent waits for the answer
-            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.look_again)
+        except (CallError, NoAnswer) as error:
+            if is_passing(error):  # no event need follow: the agent waits for the answer
+                self._look_later()
             return None
         wanted = (item for item in page["items"] if item["questionId"] not in self._left)
         return next((item for item in wanted if self._job in (None, item["job"])), None)

@@ -61,7 +61,7 @@ class Client:
     async def query(self, *_):
         if not self.refused:
             self.refused += 1
-            raise CallError("the database cannot be reached at the moment", {"reason": "database_unavailable"})
+            raise CallError("the database cannot be reached at the moment", {"code": "SERVICE_UNAVAILABLE"})
         self.answered.set()
         return {"items": []}
 
@@ -73,6 +73,23 @@ async def test_the_questions_are_read_again_after_an_error_though_no_event_follo
     await asyncio.wait_for(client.answered.wait(), 60)
     asking.cancel()
     assert client.refused == 1
+
+
+async def test_the_questions_are_read_again_once_after_many_errors_and_never_after_one_that_stays():
+    class Refusing:
+        async def query(self, *_):
+            raise CallError("not now", {"code": code})
+
+    questions = InlineQuestions("task-1", None, print)
+    code = "FORBIDDEN"
+    await questions._first(Refusing())
+    assert questions._later is None
+    code, timers = "SERVICE_UNAVAILABLE", []
+    for _ in range(3):
+        await questions._first(Refusing())
+        timers.append(questions._later)
+    assert [timer.cancelled() for timer in timers] == [True, True, False]
+    timers[-1].cancel()
 
 
 @pytest.mark.parametrize(("code", "is_asked_again"), [("SERVICE_UNAVAILABLE", True), ("CONFLICT", False)])
